@@ -1,0 +1,92 @@
+# make demo starts the shop; make test proves it. PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PYTEST_ARGS ?=
+ARGS ?=
+
+.PHONY: help install install-test install-check test check bench demo messages clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo       build what it needs, then start the whole shop on this machine'
+	@echo 'make test       the test suite, on SQLite and, where there is one, on a real MariaDB'
+	@echo 'make check      style, types, import rules, migrations'
+	@echo 'make bench      benchmarks, as ratios'
+	@echo 'make messages   collect and compile translations (needs gettext)'
+	@echo 'make install    only the virtual environment .venv, from wheels; install-test adds the tests'"' set"
+	@echo 'make clean      remove all that these made, the demo'"'s data in var/ included"
+
+# ---- the virtual environment: a stamp a step, renewed when its requirements change ---------------------------
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo 'There is no $(PYTHON). Install Python 3.11 or later (Debian: apt install python3 python3-venv),'; \
+	    echo 'or name one: make PYTHON=/path/to/python3.11 ...'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "This needs Python 3.11 or later, but $(PYTHON) is $$($(PYTHON) -V 2>&1)."; \
+	    echo 'Name another: make PYTHON=python3.11 ...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo '$(PYTHON) cannot make virtual environments: its venv or ensurepip module is missing.'; \
+	    echo 'Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.embedded: $(VENV)/.made requirements/embedded.txt requirements/constraints.txt
+	$(PIP) --only-binary :all: -r requirements/embedded.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.embedded requirements/test.txt
+	$(PIP) --only-binary :all: -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test requirements/check.txt
+	$(PIP) --only-binary :all: -r requirements/check.txt
+	@touch $@
+
+# mysqlclient is compiled, so it comes only where that can work; until then each call looks again.
+$(VENV)/.mysqlclient: $(VENV)/.embedded requirements/production.txt
+	@if { command -v mariadb_config || command -v mysql_config; } >/dev/null && command -v pkg-config >/dev/null \
+	    && command -v cc >/dev/null; then \
+	    echo '$(PIP) -r requirements/production.txt'; \
+	    $(PIP) -r requirements/production.txt && touch $@; \
+	else \
+	    echo 'No mysqlclient: it needs cc, pkg-config and mariadb_config (Debian: build-essential pkg-config'; \
+	    echo 'libmariadb-dev python3-dev). Tests of MariaDB are skipped.'; \
+	fi
+
+install: $(VENV)/.embedded
+install-test: $(VENV)/.test $(VENV)/.mysqlclient
+install-check: $(VENV)/.check $(VENV)/.mysqlclient
+
+# ---- what people run -------------------------------------------------------------------------------------
+# One process: the races need both cores for themselves. PYTEST_ARGS="-n 2 --dist loadfile" works too, for haste.
+# The MariaDB run goes last and leaves the browser out: pages are the same on both databases.
+test: install-test
+	@$(PY) -m tests.services check
+	$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m tests.services mariadb -- $(PY) -m pytest -m "not browser" $(PYTEST_ARGS)
+
+check: install-check
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	DJANGO_SETTINGS_MODULE=shop.settings.test $(PY) manage.py check
+	DJANGO_SETTINGS_MODULE=shop.settings.test $(PY) manage.py makemigrations --check --dry-run
+
+bench: install-test
+	$(PY) -m bench $(ARGS)
+
+demo: install
+	$(PY) manage.py demo $(ARGS)
+
+messages: install
+	$(PY) manage.py makemessages -l zh_Hans --add-location file --ignore .venv --ignore .cache --ignore node_modules
+	$(PY) manage.py compilemessages -l zh_Hans --ignore .venv --ignore .cache --ignore node_modules
+
+clean:
+	rm -rf $(VENV) .cache var reports staticfiles node_modules .coverage
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The project package: its root files join the apps, its folders are the lower storeys."""

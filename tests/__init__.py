@@ -1,0 +1,1 @@
+"""The tests; folders mirror the source, and tests.services starts the real servers that they use."""
