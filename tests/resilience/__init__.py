@@ -1,0 +1,1 @@
+"""Tests of shop.resilience: plain Python, real threads, processes and servers."""
