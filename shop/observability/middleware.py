@@ -1,0 +1,36 @@
+"""Gives every request an id that logs, error bodies and the response carry."""
+
+import re
+import uuid
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse
+
+from shop.observability.logs.request_id import request_id_var
+
+HEADER = "X-Request-Id"
+_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+
+
+def request_id_choose(offered: str | None) -> str:
+    """Return the caller's id if it is harmless, else a new one."""
+    if offered and _ACCEPTED.fullmatch(offered):
+        return offered
+    return uuid.uuid4().hex
+
+
+class RequestIdMiddleware:
+    """Must be first: what runs before it logs without an id."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = request_id_choose(request.headers.get(HEADER))
+        token = request_id_var.set(request_id)
+        try:
+            response = self.get_response(request)
+        finally:
+            request_id_var.reset(token)
+        response[HEADER] = request_id
+        return response
