@@ -1,0 +1,1 @@
+"""Accounts for apps: register, tokens, who am I."""
