@@ -1,0 +1,151 @@
+"""The order-event contract: what an admitted batch looks like on its way to the judge, and the way back.
+
+One entry is one batch of one campaign as a script wrote it. The packed form is the same in the outbox stream
+and in Kafka, so the relay moves bytes and both sources read with this module.
+"""
+
+import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+VERSION = 1
+_MEMBER = struct.Struct(">16sQH")  # reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua writes it
+_RECORD_HEAD = struct.Struct(">BQQQI")  # version, entry id (ms, seq), sale, epoch
+NUMBER_LENGTH = 16
+# Why a reservation was lost, as the number in its record. Written into records, so a code is never reused.
+LOST_REASONS: dict[int, str] = {
+    1: "sold_out",
+    2: "limit_reached",
+    3: "ended",
+    4: "payment_expired",
+    5: "cancelled",
+    6: "our_fault",
+}
+LOST_CODES: dict[str, int] = {reason: code for code, reason in LOST_REASONS.items()}
+
+
+class BadEntry(ValueError):
+    """The bytes are not an entry of a version that is understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One reservation of a batch: 16 raw bytes of its id, the user, units."""
+
+    reservation: bytes
+    user_id: int
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One batch that a campaign admitted; `entry_id` is its id in the outbox stream."""
+
+    entry_id: str
+    sale_id: int
+    epoch: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a reservation, for whoever holds its record.
+
+    move: the order row's; an older one than the record's is late and ignored.
+    detail: pay-by time in epoch seconds when won, else the code of a `LostReason`.
+    """
+
+    reservation_id: str
+    sale_id: int
+    user_id: int
+    units: int
+    won: bool
+    move: int
+    detail: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One entry with the outcome of each member, in the members' order."""
+
+    entry: Entry
+    outcomes: tuple[Outcome, ...]
+
+
+class Source(Protocol):
+    """Where entries come from: the outbox stream itself, or Kafka."""
+
+    name: str
+
+    def poll(self, *, timeout_seconds: float) -> list[Entry]:
+        """Return the next entries, at most about 1,000 reservations; empty after the time-out."""
+
+    def done(self, entries: Sequence[Entry]) -> None:
+        """Note that these entries are decided and committed."""
+
+    def retry(self) -> None:
+        """Deliver again whatever was polled and is not done."""
+
+    def lag(self) -> int:
+        """Return how many entries wait behind what was polled."""
+
+    def close(self) -> None:
+        """Give the connection back; undone entries go to another consumer."""
+
+
+def reservation_id_text(sale_id: int, raw: bytes) -> str:
+    """Return `<campaign>-<26 letters>` for the 16 raw bytes."""
+    return f"{sale_id}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
+
+
+def reservation_id_parse(text: str) -> tuple[int, bytes]:
+    """Return (campaign, 16 raw bytes).
+
+    :raises ValueError: the text is not the one spelling of a reservation id
+    """
+    campaign, _, letters = text.partition("-")
+    if len(text) > 48 or len(letters) != 26 or not campaign.isascii() or not campaign.isdigit():
+        raise ValueError(text)
+    raw = base64.b32decode(letters.upper() + "======")
+    if reservation_id_text(int(campaign), raw) != text:
+        raise ValueError(text)
+    return int(campaign), raw
+
+
+def order_number(reservation_id: str) -> str:
+    """Return the order's number: the first 16 letters of the reservation id."""
+    return reservation_id.partition("-")[2][:NUMBER_LENGTH].upper()
+
+
+def members_unpack(packed: bytes) -> tuple[Member, ...]:
+    """Return the members of one batch.
+
+    :raises BadEntry: the length is not a whole number of members
+    """
+    if not packed or len(packed) % _MEMBER.size:
+        raise BadEntry(f"{len(packed)} bytes are not a whole number of reservations")
+    return tuple(Member(*fields) for fields in _MEMBER.iter_unpack(packed))
+
+
+def members_pack(members: Sequence[Member]) -> bytes:
+    """Return the packed form of `members`."""
+    return b"".join(_MEMBER.pack(m.reservation, m.user_id, m.units) for m in members)
+
+
+def record_encode(entry_id: str, sale_id: int, epoch: int, packed: bytes) -> bytes:
+    """Return the Kafka record of one outbox entry."""
+    ms, _, sequence = entry_id.partition("-")
+    return _RECORD_HEAD.pack(VERSION, int(ms), int(sequence), sale_id, epoch) + packed
+
+
+def record_decode(value: bytes) -> Entry:
+    """Return the entry in one Kafka record.
+
+    :raises BadEntry: unknown version, or the bytes are cut
+    """
+    if len(value) < _RECORD_HEAD.size or value[0] != VERSION:
+        raise BadEntry("not an order event of a known version")
+    _, ms, sequence, sale_id, epoch = _RECORD_HEAD.unpack_from(value)
+    return Entry(f"{ms}-{sequence}", sale_id, epoch, members_unpack(value[_RECORD_HEAD.size :]))
