@@ -1,0 +1,64 @@
+"""ASGI entry: the sale's lane in front, everything else through the WSGI bridge. One process type, one port."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.development")
+
+from django.core.wsgi import get_wsgi_application
+
+_django = get_wsgi_application()
+
+from django.conf import settings
+
+from seckill.lane import Lane
+from shop.resilience.parent import exit_with_parent
+from shop.resilience.worker_pool import WorkerPool
+from shop.resilience.wsgi_bridge import SWITCH_INTERVAL_SECONDS, WSGIBridge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Application:
+    """Made on the first event of the loop that serves it, so that every worker process has its own."""
+
+    def __init__(self) -> None:
+        self._lane: Lane | None = None
+        self._bridge: WSGIBridge | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        await self._started()(scope, receive, send)
+
+    def _started(self) -> Lane:
+        if self._lane is None:
+            sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+            if settings.EXIT_WITH_PARENT:
+                exit_with_parent()
+            pool = WorkerPool(settings.PAGE_THREADS, settings.PAGE_QUEUE_MAX, settings.PAGE_WAIT_SECONDS, name="page")
+            self._bridge = WSGIBridge(_django, pool=pool)
+            self._lane = Lane(self._bridge)
+        return self._lane
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._started()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                if self._lane is not None and self._bridge is not None:
+                    await self._lane.close()
+                    await self._bridge.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+application = Application()

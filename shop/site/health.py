@@ -1,0 +1,52 @@
+"""Probes: is this process alive, can it answer at all, and what is it missing."""
+
+import logging
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from seckill.health import SaleHealth, sale_health
+
+logger = logging.getLogger(__name__)
+
+# Six times what the settler leaves an entry before it decides by itself: nobody is deciding, Kafka or not.
+UNDECIDED_TOO_LONG_SECONDS = 60.0
+
+
+@require_safe
+@never_cache
+def livez(request: HttpRequest) -> JsonResponse:
+    """Answer: the process turns."""
+    return JsonResponse({"status": "ok"})
+
+
+def _database_answers() -> bool:
+    """Tell whether this process reaches the database now."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            cursor.fetchone()
+    except DatabaseError:
+        logger.exception("readiness: the database does not answer")
+        return False
+    return True
+
+
+def degraded_parts(health: SaleHealth) -> list[str]:
+    """Return what does not work while this process still answers: "sale" (Valkey) or "orders" (Kafka, workers)."""
+    parts = [] if health.verified else ["sale"]
+    if health.oldest_entry_age_seconds > UNDECIDED_TOO_LONG_SECONDS:
+        parts.append("orders")
+    return parts
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer 503 only where nothing can be served; what is merely degraded stays in the balancer and is named."""
+    if not _database_answers():
+        return JsonResponse({"status": "unavailable", "missing": ["database"]}, status=503)
+    degraded = degraded_parts(sale_health())
+    return JsonResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
