@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 # Imported at start-up with the admin, so that the log of log-ins is complete from the first request on.
-from shop.accounts import receivers  # noqa: F401
 from shop.accounts.models import Address, User
 
 

@@ -6,3 +6,7 @@ class AccountsConfig(AppConfig):
     name = "shop.accounts"
     label = "accounts"
     verbose_name = _("Accounts")
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        from shop.accounts import receivers  # noqa: F401

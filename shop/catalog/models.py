@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from treebeard.mp_tree import MP_Node
@@ -115,6 +116,16 @@ class StockReason(models.TextChoices):
     OTHER = "other", _("other")
 
 
+class StockEntryQuerySet(models.QuerySet["StockEntry"]):
+    """Entries are only added: what `save` and `delete` refuse is refused in bulk too."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise TypeError("The stock ledger is immutable: add an opposite entry.")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("The stock ledger is immutable: add an opposite entry.")
+
+
 class StockEntry(models.Model):
     """One change of a product's stock, for ever: entries are only added, a mistake gets its opposite."""
 
@@ -128,7 +139,9 @@ class StockEntry(models.Model):
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("who")
     )
-    created_at = models.DateTimeField(_("when"), auto_now_add=True)
+    created_at = models.DateTimeField(_("when"), default=timezone.now, editable=False)
+
+    objects = StockEntryQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("stock entry")

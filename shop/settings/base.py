@@ -8,6 +8,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from shop.observability.logging_config import logging_config
+from shop.settings.sockets import server_urls
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env = environ.Env()
@@ -100,9 +101,10 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # ---- Valkey: the sale's server alone; cache, sessions and broker on another ------------------------------
-REDIS_URL = env.str("REDIS_URL", default=f"unix://{VAR_DIR / 'sale.sock'}")
-CACHE_URL = env.str("CACHE_URL", default=f"unix://{VAR_DIR / 'cache.sock'}?db=0")
-SESSION_REDIS_URL = env.str("SESSION_REDIS_URL", default=f"unix://{VAR_DIR / 'cache.sock'}?db=1")
+_EMBEDDED = server_urls(VAR_DIR)
+REDIS_URL = env.str("REDIS_URL", default=_EMBEDDED["REDIS_URL"])
+CACHE_URL = env.str("CACHE_URL", default=_EMBEDDED["CACHE_URL"])
+SESSION_REDIS_URL = env.str("SESSION_REDIS_URL", default=_EMBEDDED["SESSION_REDIS_URL"])
 CACHES = {
     name: {
         "BACKEND": "django_redis.cache.RedisCache",
@@ -130,7 +132,7 @@ PAYMENT_SANDBOX_SECRET = env.str("PAYMENT_SANDBOX_SECRET", default="")
 # ---- Kafka and Celery -----------------------------------------------------------------------------------
 KAFKA_BOOTSTRAP_SERVERS: list[str] = env.list("KAFKA_BOOTSTRAP_SERVERS", default=[])
 KAFKA_ORDERS_TOPIC = env.str("KAFKA_ORDERS_TOPIC", default="orders")
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=f"redis+socket://{VAR_DIR / 'cache.sock'}?virtual_host=2")
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=_EMBEDDED["CELERY_BROKER_URL"])
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

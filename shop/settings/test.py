@@ -13,7 +13,7 @@ TEST_DIR = Path(os.environ["SHOP_VAR_DIR"])
 os.environ.setdefault("REDIS_URL", f"unix://{TEST_DIR}/sale.sock")
 
 from .base import *
-from .base import CACHES, DATABASES
+from .base import CACHES, DATABASES, STATIC_ROOT
 
 SECRET_KEY = "for-tests-only-" + "k" * 40
 PAYMENT_SANDBOX_SECRET = "for-tests-only-payment"
@@ -30,3 +30,4 @@ CELERY_BROKER_URL = "memory://"
 if "sqlite" in DATABASES["default"]["ENGINE"]:
     # A file, not memory: race tests use several connections at once.
     DATABASES["default"]["TEST"] = {"NAME": str(TEST_DIR / f"test-{os.getpid()}.sqlite3")}
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where it is missing, and warnings are errors

@@ -2,6 +2,7 @@
 
 import django.core.validators
 import django.db.models.deletion
+import django.utils.timezone
 import django.db.models.expressions
 from django.conf import settings
 from django.db import migrations, models
@@ -97,7 +98,7 @@ class Migration(migrations.Migration):
                 ('reference', models.CharField(blank=True, max_length=64, verbose_name='reference')),
                 ('stock_before', models.PositiveIntegerField(verbose_name='stock before')),
                 ('stock_after', models.PositiveIntegerField(verbose_name='stock after')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='when')),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='when')),
                 ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL, verbose_name='who')),
                 ('product', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='stock_entries', to='catalog.product', verbose_name='product')),
             ],
