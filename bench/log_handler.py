@@ -7,8 +7,9 @@ Threads log in bursts, as requests do, with pauses between. Each ratio is given 
 time of the calls, which is what a request pays and holds the wait for a lock and for the disk; "CPU" is the
 callers' CPU time (`time.thread_time`), which neighbours on the machine change less, but in which a thread
 that waits for FileHandler's lock costs nothing. "Whole process" (`time.process_time`) has the background
-writer in it. Handlers take turns, A B C then C B A, and each ratio is the median of its rounds. After each round the lines in the file are
-counted: a handler that lost a line has measured nothing, and the run fails.
+writer in it. Handlers take turns, A B C then C B A, and each ratio is the median of its rounds.
+After each round the lines in the file are counted: a handler that lost a line has measured nothing, and the
+run fails.
 """
 
 import argparse

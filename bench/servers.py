@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from tests.services.processes import (
     Child,
@@ -105,6 +106,10 @@ class ListeningServer(Server):
             what=self.child.command[0],
             child=self.child,
         )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
 
 
 class GoPeer(ListeningServer):

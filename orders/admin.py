@@ -11,6 +11,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from orders.caller import caller_id
 from orders.errors import OrderNotRefundable
 from orders.models import DeadLetter, Order, OrderLine, Payment, Refund, Sale
 from orders.services.dead_letters import dead_letter_understand
@@ -27,7 +28,8 @@ class BoundedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         """Return the number of rows, at most COUNTED_ROWS."""
-        return self.object_list[:COUNTED_ROWS].count()  # type: ignore[union-attr, call-arg]
+        rows: QuerySet[Model] = self.object_list[:COUNTED_ROWS]  # type: ignore[assignment]
+        return rows.count()
 
 
 class ReadOnly:
@@ -204,7 +206,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         now = timezone.now()
         ids = list(queryset.filter(understood_at=None).order_by("pk").values_list("pk", flat=True))
         for pk in ids:
-            dead_letter_understand(letter_id=pk, actor_id=request.user.pk, now=now)
+            dead_letter_understand(letter_id=pk, actor_id=caller_id(request.user), now=now)
         text = ngettext(
             "%(count)d dead letter is marked as understood.",
             "%(count)d dead letters are marked as understood.",

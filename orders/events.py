@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 VERSION = 1
-_MEMBER = struct.Struct(">16sQH")  # reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua writes it
+_MEMBER = struct.Struct(
+    ">16sQH"
+)  # reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua writes it
 _RECORD_HEAD = struct.Struct(">BQQQI")  # version, entry id (ms, seq), sale, epoch
 NUMBER_LENGTH = 16
 # Why a reservation was lost, as the number in its record. Written into records, so a code is never reused.

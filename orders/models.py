@@ -22,7 +22,9 @@ class Sale(models.Model):
     ordinary stock after close.
     """
 
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="sales", verbose_name=_("product"))
+    product = models.ForeignKey(
+        Product, on_delete=models.PROTECT, related_name="sales", verbose_name=_("product")
+    )
     price = models.DecimalField(_("campaign price"), max_digits=10, decimal_places=2)
     currency = models.CharField(_("currency"), max_length=3, default="CNY")
     limit_per_user = models.PositiveSmallIntegerField(_("limit per user"), default=1)
@@ -93,13 +95,24 @@ class Order(models.Model):
     reservation_id = models.CharField(_("reservation"), max_length=48, unique=True, null=True, blank=True)
     # Empty only where the account was gone when the reservation reached the judge.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="orders", verbose_name=_("user")
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="orders",
+        verbose_name=_("user"),
     )
     # No constraint in the database: its shared lock on the hot row deadlocks two consumers.
     sale = models.ForeignKey(
-        Sale, on_delete=models.PROTECT, null=True, db_constraint=False, related_name="orders", verbose_name=_("sale")
+        Sale,
+        on_delete=models.PROTECT,
+        null=True,
+        db_constraint=False,
+        related_name="orders",
+        verbose_name=_("sale"),
     )
-    status = models.CharField(_("status"), max_length=12, choices=OrderStatus.choices, default=OrderStatus.PENDING)
+    status = models.CharField(
+        _("status"), max_length=12, choices=OrderStatus.choices, default=OrderStatus.PENDING
+    )
     reason = models.CharField(_("reason"), max_length=16, choices=LostReason.choices, blank=True)
     units = models.PositiveIntegerField(_("units"))
     total = models.DecimalField(_("total"), max_digits=12, decimal_places=2, default=0)
@@ -168,7 +181,9 @@ class PaymentStatus(models.TextChoices):
 class Payment(models.Model):
     """One attempt to pay one order at one provider; only the provider's signed callback moves it on."""
 
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payments", verbose_name=_("order"))
+    order = models.ForeignKey(
+        Order, on_delete=models.PROTECT, related_name="payments", verbose_name=_("order")
+    )
     provider = models.CharField(_("provider"), max_length=20)
     reference = models.CharField(_("provider's reference"), max_length=64)
     amount = models.DecimalField(_("amount"), max_digits=12, decimal_places=2)
@@ -199,9 +214,13 @@ class RefundStatus(models.TextChoices):
 class Refund(models.Model):
     """Money that goes back: one for each payment at most, sent through the provider until it says yes."""
 
-    payment = models.OneToOneField(Payment, on_delete=models.PROTECT, related_name="refund", verbose_name=_("payment"))
+    payment = models.OneToOneField(
+        Payment, on_delete=models.PROTECT, related_name="refund", verbose_name=_("payment")
+    )
     amount = models.DecimalField(_("amount"), max_digits=12, decimal_places=2)
-    status = models.CharField(_("status"), max_length=10, choices=RefundStatus.choices, default=RefundStatus.DUE)
+    status = models.CharField(
+        _("status"), max_length=10, choices=RefundStatus.choices, default=RefundStatus.DUE
+    )
     note = models.CharField(_("note"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("created"))
     settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
@@ -228,7 +247,11 @@ class DeadLetter(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     understood_at = models.DateTimeField(_("understood"), null=True, blank=True)
     understood_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("understood by")
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        verbose_name=_("understood by"),
     )
 
     class Meta:

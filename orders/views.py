@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from orders.caller import caller_id
 from orders.forms import SandboxForm
 from orders.models import Order, OrderStatus, PaymentStatus
 from orders.payment_tasks import sandbox_play
@@ -32,7 +33,7 @@ list_panels: list[Callable[[HttpRequest], str]] = []
 @login_required
 def order_list(request: HttpRequest) -> HttpResponse:
     """Show the shopper's orders, newest first; a page that does not exist is the last one."""
-    page = Paginator(orders_of_user(request.user.pk), ORDERS_A_PAGE).get_page(request.GET.get("page"))
+    page = Paginator(orders_of_user(caller_id(request.user)), ORDERS_A_PAGE).get_page(request.GET.get("page"))
     panels = [panel(request) for panel in list_panels]
     return render(request, "orders/list.html", {"page": page, "panels": [html for html in panels if html]})
 
@@ -42,7 +43,7 @@ def order_list(request: HttpRequest) -> HttpResponse:
 @login_required
 def order_detail(request: HttpRequest, number: str) -> HttpResponse:
     """Show one order, what has happened to it and what can be done."""
-    order = order_get(number, request.user.pk)
+    order = order_get(number, caller_id(request.user))
     return render(request, "orders/detail.html", _context(order))
 
 
@@ -50,7 +51,7 @@ def order_detail(request: HttpRequest, number: str) -> HttpResponse:
 @login_required
 def cancel(request: HttpRequest, number: str) -> HttpResponse:
     """Cancel an unpaid order."""
-    order_cancel(number=number, user_id=request.user.pk, now=timezone.now())
+    order_cancel(number=number, user_id=caller_id(request.user), now=timezone.now())
     messages.success(request, _("The order is cancelled. Nothing was charged."))
     return redirect("orders:detail", number=number)
 
@@ -60,7 +61,7 @@ def cancel(request: HttpRequest, number: str) -> HttpResponse:
 @login_required
 def pay(request: HttpRequest, number: str) -> HttpResponse:
     """Show how to pay, or why not; on POST start the payment."""
-    order = order_get(number, request.user.pk)
+    order = order_get(number, caller_id(request.user))
     form = SandboxForm(request.POST if request.method == "POST" else None) if sandbox_in_use() else None
     if request.method == "POST" and (form is None or form.is_valid()):
         return _pay(request, order, form)
@@ -69,7 +70,7 @@ def pay(request: HttpRequest, number: str) -> HttpResponse:
 
 def _pay(request: HttpRequest, order: Order, form: SandboxForm | None) -> HttpResponse:
     now = timezone.now()
-    payment = payment_start(number=order.number, user_id=order.user_id, now=now)
+    payment = payment_start(number=order.number, user_id=caller_id(request.user), now=now)
     if form is not None:
         sandbox_play(payment, SandboxOutcome(form.cleaned_data["outcome"]), now=now)
         payment.refresh_from_db()

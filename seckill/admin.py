@@ -5,9 +5,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -42,7 +43,7 @@ SHOWN = [
 def _operation_action(operation: Operation) -> Callable[..., HttpResponse | None]:
     """Return the change list's action that runs an operation on the chosen campaigns, after a confirmation."""
 
-    @admin.action(permissions=["change"], description=operation.label)
+    @admin.action(description=operation.label)
     def action(
         modeladmin: "CampaignAdmin", request: HttpRequest, queryset: QuerySet[Campaign]
     ) -> HttpResponse | None:
@@ -84,7 +85,7 @@ class CampaignAdmin(admin.ModelAdmin):
 
     @admin.display(description=_("state"))
     def state_shown(self, campaign: Campaign) -> str:
-        return campaign.state(timezone.now()).label
+        return str(campaign.state(timezone.now()).label)
 
     @admin.display(description=_("product"))
     def product_shown(self, campaign: Campaign) -> str:
@@ -125,24 +126,32 @@ class CampaignAdmin(admin.ModelAdmin):
 
     # ---- what may be done ----
 
-    def _operator(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("seckill.change_campaign")
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the operations that this person may do; others are absent."""
+        offered = super().get_actions(request)
+        for operation in OPERATIONS.values():
+            if not operation.permitted(request.user):
+                offered.pop(f"{operation.name}_selected", None)
+        return offered
 
     def has_change_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         """Refuse to edit what is published; operations ask for the permission themselves."""
         return super().has_change_permission(request, obj) and (obj is None or obj.published_at is None)
 
     def has_view_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
-        return super().has_view_permission(request, obj) or self._operator(request)
+        """Let whoever may operate see what is operated on."""
+        operates = any(operation.permitted(request.user) for operation in OPERATIONS.values())
+        return operates or super().has_view_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Campaign | None = None) -> bool:
         """Refuse: orders and the ledger point at a campaign for ever."""
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[Any]:
+        """Return the form of a draft, or what is shown of a campaign that is not to be edited."""
         if obj is not None and not self.has_change_permission(request, obj):
             return SHOWN
-        return self.fields
+        return list(self.fields)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Campaign | None = None) -> list[str]:
         return SHOWN if self.get_fields(request, obj) is SHOWN else []
@@ -181,9 +190,13 @@ class CampaignAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         """Offer the operations that this person may do to the campaign in its state; others are absent."""
         campaign = context.get("original")
-        if campaign is not None and self._operator(request):
+        if campaign is not None:
             now = timezone.now()
-            context["operations"] = [row for row in OPERATIONS.values() if row.allowed(campaign, now)]
+            context["operations"] = [
+                row
+                for row in OPERATIONS.values()
+                if row.permitted(request.user) and row.allowed(campaign, now)
+            ]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def operation_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
@@ -191,7 +204,7 @@ class CampaignAdmin(admin.ModelAdmin):
         campaign = self.get_object(request, object_id)
         operation = OPERATIONS.get(name)
         if campaign is None or operation is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            raise Http404
         back = HttpResponseRedirect(reverse("admin:seckill_campaign_change", args=[campaign.pk]))
         return self.operate_on(request, operation, [campaign], back=back) or back
 
@@ -203,7 +216,7 @@ class CampaignAdmin(admin.ModelAdmin):
         back: HttpResponse | None = None,
     ) -> HttpResponse | None:
         """Ask for confirmation, or carry out the confirmed operation on each campaign that allows it."""
-        if not self._operator(request):
+        if not operation.permitted(request.user):
             raise PermissionDenied
         now = timezone.now()
         allowed = [row for row in campaigns if operation.allowed(row, now)]
@@ -256,7 +269,7 @@ class CampaignAdmin(admin.ModelAdmin):
             "rows": [{"campaign": row, "consequence": operation.consequence(row)} for row in campaigns],
             "form": form,
             "from_list": from_list,
-            "action_checkbox_name": admin.helpers.ACTION_CHECKBOX_NAME,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/seckill/campaign/operation.html", context)
 

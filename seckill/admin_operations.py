@@ -24,9 +24,14 @@ class Operation:
     label: Any
     done: Any
     states: frozenset[CampaignState]
+    permissions: tuple[str, ...]
     form: type[forms.Form]
     consequence: Callable[[Campaign], str]
     run: Callable[..., Any]
+
+    def permitted(self, user: Any) -> bool:
+        """Tell whether this person may do it: one of the permissions is enough."""
+        return any(user.has_perm(permission) for permission in self.permissions)
 
     def allowed(self, campaign: Campaign, now: datetime) -> bool:
         """Tell whether the campaign's state permits it at `now`."""
@@ -94,6 +99,10 @@ def _close_consequence(campaign: Campaign) -> str:
     }
 
 
+_MANAGES = ("seckill.change_campaign",)
+# Whoever handles an incident may stop a sale without being able to prepare one.
+_OPERATES = ("seckill.change_campaign", "seckill.add_campaignoperation")
+
 OPERATIONS = {
     operation.name: operation
     for operation in (
@@ -104,6 +113,7 @@ OPERATIONS = {
                 "%(count)d campaign was published.", "%(count)d campaigns were published.", "count"
             ),
             states=frozenset({CampaignState.DRAFT}),
+            permissions=_MANAGES,
             form=NothingForm,
             consequence=_publish_consequence,
             run=campaigns.campaign_publish,
@@ -113,6 +123,7 @@ OPERATIONS = {
             label=_("Pause"),
             done=ngettext_lazy("%(count)d campaign was paused.", "%(count)d campaigns were paused.", "count"),
             states=frozenset({CampaignState.SCHEDULED, CampaignState.LIVE}),
+            permissions=_OPERATES,
             form=ReasonForm,
             consequence=_pause_consequence,
             run=campaigns.campaign_pause,
@@ -124,17 +135,19 @@ OPERATIONS = {
                 "%(count)d campaign was resumed.", "%(count)d campaigns were resumed.", "count"
             ),
             states=frozenset({CampaignState.PAUSED}),
+            permissions=_OPERATES,
             form=NothingForm,
             consequence=_resume_consequence,
             run=campaigns.campaign_resume,
         ),
         Operation(
             name="close",
-            label=_("Close"),
+            label=_("Close for good"),
             done=ngettext_lazy("%(count)d campaign is closing.", "%(count)d campaigns are closing.", "count"),
             states=frozenset(
                 {CampaignState.SCHEDULED, CampaignState.LIVE, CampaignState.PAUSED, CampaignState.ENDED}
             ),
+            permissions=_OPERATES,
             form=ReasonForm,
             consequence=_close_consequence,
             run=campaigns.campaign_close,

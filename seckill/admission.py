@@ -122,4 +122,3 @@ def refusal_of(error: Exception) -> ShopError:
         # A script that fails does so before its first write, a full server refuses before it runs.
         return Busy() if str(error).startswith("OOM") else SaleUnavailable()
     return Unknown()
-

@@ -7,5 +7,9 @@ class SeckillConfig(AppConfig):
     verbose_name = _("Flash sales")
 
     def ready(self) -> None:
-        """Connect the receivers."""
+        """Connect the receivers and fill the hooks of the apps below."""
+        from orders.views import list_panels
         from seckill import receivers  # noqa: F401
+        from seckill.panels import open_reservations
+
+        list_panels.append(open_reservations)

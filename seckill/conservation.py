@@ -82,7 +82,9 @@ def _sample(store: SaleStore, campaign_id: int) -> Equation:
     else:
         left, reserved, confirmed, allotment = (int(value or 0) for value in raw)
         if left + reserved + confirmed != allotment:
-            problems.append(f"Valkey: left {left} + reserved {reserved} + confirmed {confirmed} ≠ {allotment}")
+            problems.append(
+                f"Valkey: left {left} + reserved {reserved} + confirmed {confirmed} ≠ {allotment}"
+            )
     in_motion = sum(moving.values())
     residue = sale.allotment - (left + reserved - in_motion + unpaid + paid + returning + sale.handed_back)
     return Equation(
@@ -114,7 +116,8 @@ def _waiting(store: SaleStore, campaign_id: int) -> dict[str, int]:
 def _moving(campaign_id: int, reservation_ids: list[str]) -> dict[str, int]:
     """Return {reservation id: units} of those that have a row while their entry still waits in the outbox."""
     rows = Order.objects.filter(sale_id=campaign_id, reservation_id__in=reservation_ids)
-    return dict(rows.exclude(status=OrderStatus.REFUSED).values_list("reservation_id", "units"))
+    found = rows.exclude(status=OrderStatus.REFUSED).values_list("reservation_id", "units")
+    return {reservation_id: units for reservation_id, units in found if reservation_id}
 
 
 def _returning(campaign_id: int) -> int:

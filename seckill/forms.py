@@ -26,17 +26,19 @@ class ReserveForm(forms.Form):
 
     def __init__(self, *args: Any, limit: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["quantity"].choices = [(number, str(number)) for number in range(1, limit + 1)]
+        quantity = self.fields["quantity"]
+        assert isinstance(quantity, forms.TypedChoiceField)
+        quantity.choices = [(number, str(number)) for number in range(1, limit + 1)]
 
 
 class CampaignForm(forms.ModelForm):
     """A draft: the campaign's own fields and those of its sale row, on one page."""
 
-    product = forms.ModelChoiceField(label=_("product"), queryset=Product.objects.all())
-    price = forms.DecimalField(label=_("campaign price"), min_value=0, max_digits=10, decimal_places=2)
-    limit_per_user = forms.IntegerField(label=_("limit per user"), min_value=1, max_value=20, initial=1)
+    product = forms.ModelChoiceField(label=_("Product"), queryset=Product.objects.all())
+    price = forms.DecimalField(label=_("Campaign price"), min_value=0, max_digits=10, decimal_places=2)
+    limit_per_user = forms.IntegerField(label=_("Limit per user"), min_value=1, max_value=20, initial=1)
     allotment = forms.IntegerField(
-        label=_("allotment (units)"),
+        label=_("Allotment (units)"),
         min_value=1,
         help_text=_("Moved out of the product's stock when the campaign is published."),
     )
@@ -60,7 +62,7 @@ class CampaignForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         """Say at the field that a window must end after it starts."""
-        cleaned = super().clean()
+        cleaned = super().clean() or self.cleaned_data
         starts_at, ends_at = cleaned.get("starts_at"), cleaned.get("ends_at")
         if starts_at and ends_at and ends_at <= starts_at:
             self.add_error("ends_at", _("A campaign must end after it starts."))

@@ -37,13 +37,17 @@ def sale_health() -> SaleHealth:
     """
     dead_letters = DeadLetter.objects.filter(understood_at=None).count()
     paused = list(
-        Campaign.objects.filter(published_at__isnull=False).exclude(paused_reason="").values_list("pk", "paused_reason")
+        Campaign.objects.filter(published_at__isnull=False)
+        .exclude(paused_reason="")
+        .values_list("pk", "paused_reason")
     )
     store = unverified_store()
     try:
         return _server_health(store, dead_letters, paused)
     except redis.RedisError as error:
-        return SaleHealth(False, f"Valkey does not answer: {error}", dead_letters=dead_letters, paused_campaigns=paused)
+        return SaleHealth(
+            False, f"Valkey does not answer: {error}", dead_letters=dead_letters, paused_campaigns=paused
+        )
 
 
 def _server_health(store: SaleStore, dead_letters: int, paused: list[tuple[int, str]]) -> SaleHealth:

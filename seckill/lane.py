@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import redis
@@ -36,9 +36,9 @@ from shop.resilience.errors import ShopError
 
 logger = logging.getLogger("seckill.lane")
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BATCH_MAX = 128
@@ -62,8 +62,12 @@ class Lane:
         self.gate = Gate()
         self._store = AsyncSaleStore(settings.REDIS_URL)
         self._replicas = settings.SALE_REPLICA_ACKS
-        self._reserve = Batcher(self._reserve_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX)
-        self._records = Batcher(self._records_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX)
+        self._reserve = Batcher(
+            self._reserve_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX
+        )
+        self._records = Batcher(
+            self._records_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX
+        )
         self._loading: dict[int, asyncio.Future[CampaignMemory | None]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
@@ -197,7 +201,9 @@ class Lane:
 
     # ---- calls to Valkey, many requests at a time
 
-    async def _reserve_call(self, items: list[tuple[int, int, bytes]]) -> Sequence[tuple[int, int | Exception]]:
+    async def _reserve_call(
+        self, items: list[tuple[int, int, bytes]]
+    ) -> Sequence[tuple[int, int | Exception]]:
         """Have the scripts decide: one call a campaign, all in one round trip.
 
         Returns (code, Valkey's clock in ms) an item, or (0, error) where the campaign's script failed.
@@ -243,7 +249,14 @@ class Lane:
 class Headers:
     """The request headers that the lane reads, and what follows from them."""
 
-    __slots__ = ("_accept_language", "_cookie", "authorization", "content_type", "idempotency_key", "request_id")
+    __slots__ = (
+        "_accept_language",
+        "_cookie",
+        "authorization",
+        "content_type",
+        "idempotency_key",
+        "request_id",
+    )
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self.authorization = self.content_type = self._accept_language = self._cookie = ""
@@ -282,7 +295,7 @@ async def _body(receive: Receive) -> bytes:
     """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        return message.get("body", b"")
+        return bytes(message.get("body", b""))
     parts, size = [], 0
     while True:
         if message["type"] != "http.request":

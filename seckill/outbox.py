@@ -51,7 +51,9 @@ def consumer_name() -> str:
 class GroupReader:
     """Reads the outbox as one member of a group: own pending entries first, then abandoned ones, then new ones."""
 
-    def __init__(self, store: SaleStore, group: str, *, name: str | None = None, claim_after_ms: int = CLAIM_AFTER_MS):
+    def __init__(
+        self, store: SaleStore, group: str, *, name: str | None = None, claim_after_ms: int = CLAIM_AFTER_MS
+    ):
         self._store = store
         self.group = group
         self.name = name or consumer_name()
@@ -137,7 +139,9 @@ class StreamSource:
 
     name = "outbox"
 
-    def __init__(self, store: SaleStore, *, name: str | None = None, claim_after_ms: int = CLAIM_AFTER_MS) -> None:
+    def __init__(
+        self, store: SaleStore, *, name: str | None = None, claim_after_ms: int = CLAIM_AFTER_MS
+    ) -> None:
         self._reader = GroupReader(store, "orders", name=name, claim_after_ms=claim_after_ms)
 
     def poll(self, *, timeout_seconds: float) -> list[Entry]:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from orders.models import LostReason
 from seckill import errors, selectors
 from seckill.models import Campaign, CampaignState
+from seckill.statuses import LOST, QUEUED, WON, ReservationStatus
 from shop.resilience.errors import ShopError, Unavailable
 
 STOCK_EXACT_UP_TO = 10  # units; above, rounded down to tens, so that nobody counts the others' purchases
@@ -57,9 +58,9 @@ _LABELS: dict[Headline, tuple[Any, str]] = {
 }
 
 _STATUS_HEADLINES = {
-    selectors.QUEUED: Headline.IN_QUEUE,
-    selectors.WON: Headline.YOURS,
-    selectors.LOST: Headline.NOT_THIS_TIME,
+    QUEUED: Headline.IN_QUEUE,
+    WON: Headline.YOURS,
+    LOST: Headline.NOT_THIS_TIME,
 }
 
 
@@ -81,7 +82,7 @@ class CampaignPanel:
     headline: Headline
     stock: Stock | None
     stock_expected: bool
-    mine: Sequence[selectors.ReservationStatus]
+    mine: Sequence[ReservationStatus]
     may_take: int
     may_reserve: bool
     now: datetime
@@ -154,12 +155,12 @@ def stock_shown(*, left: int, allotment: int, as_of_ms: int) -> Stock:
 def campaign_panel(*, campaign: Campaign, user_id: int | None, now: datetime) -> CampaignPanel:
     """Return the panel of one campaign for one shopper, with numbers read now."""
     live = selectors.campaign_live(campaign_id=campaign.pk, now=now)
-    mine: list[selectors.ReservationStatus] = []
+    mine: list[ReservationStatus] = []
     if user_id is not None:
         held = known_or_none(lambda: selectors.reservations_of_user(user_id=user_id))
         mine = [reservation for reservation in held or [] if reservation.campaign_id == campaign.pk]
     state = _state_for_shoppers(campaign, live, now)
-    may_take = campaign.sale.limit_per_user - sum(row.units for row in mine if row.status != selectors.LOST)
+    may_take = campaign.sale.limit_per_user - sum(row.units for row in mine if row.status != LOST)
     stock = None
     if live.left is not None and state is not CampaignState.ENDED:
         stock = stock_shown(left=live.left, allotment=campaign.sale.allotment, as_of_ms=live.as_of_ms)
@@ -189,15 +190,15 @@ def _headline(
     *,
     state: CampaignState,
     sold_out: bool,
-    mine: Sequence[selectors.ReservationStatus],
+    mine: Sequence[ReservationStatus],
     may_take: int,
     now: datetime,
 ) -> Headline:
     """Return the wording: what became of the shopper's own reservations first, then the campaign's state."""
     statuses = {reservation.status for reservation in mine}
-    if selectors.QUEUED in statuses:
+    if QUEUED in statuses:
         return Headline.IN_QUEUE
-    if any(row.status == selectors.WON and row.pay_by is not None and row.pay_by > now for row in mine):
+    if any(row.status == WON and row.pay_by is not None and row.pay_by > now for row in mine):
         return Headline.YOURS
     if state is CampaignState.ENDED:
         return Headline.ENDED
@@ -208,7 +209,7 @@ def _headline(
     if may_take <= 0:
         return Headline.LIMIT_REACHED
     if sold_out:
-        return Headline.NOT_THIS_TIME if selectors.LOST in statuses else Headline.SOLD_OUT
+        return Headline.NOT_THIS_TIME if LOST in statuses else Headline.SOLD_OUT
     return Headline.BUY_NOW
 
 
@@ -217,7 +218,7 @@ def reservation_headline(status: str) -> Headline:
     return _STATUS_HEADLINES[status]
 
 
-def lost_explained(reservation: selectors.ReservationStatus) -> Lost:
+def lost_explained(reservation: ReservationStatus) -> Lost:
     """Return the reason in words and the one next step of a lost reservation."""
     campaign_url = reverse("seckill:campaign", args=[reservation.campaign_id])
     home = (_("See what is on now"), reverse("site:home"))

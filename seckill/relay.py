@@ -72,8 +72,8 @@ class Relay:
             try:
                 self.turn()
                 self._retry_seconds = RETRY_FIRST_SECONDS
-            except Exception as error:
-                logger.warning("the relay tries again in %.1f s: %s", self._retry_seconds, error)
+            except Exception:
+                logger.exception("the relay tries again in %.1f s", self._retry_seconds)
                 self._stop_asked.wait(self._retry_seconds)
                 self._retry_seconds = min(self._retry_seconds * 2, RETRY_LONGEST_SECONDS)
                 self._reader.retry()
@@ -105,7 +105,8 @@ class Relay:
             topic_ensure()
             self._producer = self._producer_create()
         futures = [
-            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=self._record(message)) for message in messages
+            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=self._record(message))
+            for message in messages
         ]
         self._producer.flush(timeout=ACK_SECONDS)
         for future in futures:
@@ -114,4 +115,6 @@ class Relay:
     @staticmethod
     def _record(message: Raw) -> bytes:
         entry_id, fields = message
-        return record_encode(entry_id.decode(), int(fields[b"campaign"]), int(fields[b"epoch"]), fields[b"packed"])
+        return record_encode(
+            entry_id.decode(), int(fields[b"campaign"]), int(fields[b"epoch"]), fields[b"packed"]
+        )

@@ -14,9 +14,6 @@ from seckill import keys, outbox, scripts
 from seckill.errors import CampaignNotFound, Paused, ReservationNotFound, SaleUnavailable
 from seckill.models import Campaign
 from seckill.scripts import Record, RecordState
-from seckill.statuses import LOST as LOST
-from seckill.statuses import QUEUED as QUEUED
-from seckill.statuses import WON as WON
 from seckill.statuses import ReservationStatus, status_of_record
 from seckill.store import NotVerified, SaleStore, sale_store
 
@@ -37,7 +34,8 @@ class LiveNumbers:
 def campaigns_public(*, now: datetime) -> list[Campaign]:
     """Return published campaigns: live ones first, then upcoming, then ended ones of the last day."""
     shown = _published().filter(
-        Q(ends_at__gt=now - _CLOSED_SHOWN), ~Q(sale__phase=SalePhase.CLOSED) | Q(ends_at__gt=now - _CLOSED_SHOWN)
+        Q(ends_at__gt=now - _CLOSED_SHOWN),
+        ~Q(sale__phase=SalePhase.CLOSED) | Q(ends_at__gt=now - _CLOSED_SHOWN),
     )
 
     def order(campaign: Campaign) -> tuple[int, datetime]:
@@ -120,11 +118,15 @@ def reservations_of_user(*, user_id: int, limit: int = 100) -> list[ReservationS
     open_ones = list(_open_records(user_id))
     told = {status.reservation_id: status for status in open_ones}
     undecided = [status for status in open_ones if status.reservation_id not in rows]
-    return [*undecided, *(told.get(reservation_id or "", status) for reservation_id, status in rows.items())][:limit]
+    return [*undecided, *(told.get(reservation_id or "", status) for reservation_id, status in rows.items())][
+        :limit
+    ]
 
 
 def _open_records(user_id: int) -> Iterable[ReservationStatus]:
-    campaigns = list(_published().exclude(sale__phase=SalePhase.CLOSED).order_by("-pk").values_list("pk", flat=True))
+    campaigns = list(
+        _published().exclude(sale__phase=SalePhase.CLOSED).order_by("-pk").values_list("pk", flat=True)
+    )
     if not campaigns:
         return
     try:

@@ -86,9 +86,7 @@ class Settler:
             operation_apply(operation=operation, store=sale_store(), now=now)
 
 
-def entries_settle(
-    *, store: SaleStore, now: datetime, after_seconds: float | None = None
-) -> int:
+def entries_settle(*, store: SaleStore, now: datetime, after_seconds: float | None = None) -> int:
     """Decide entries that have waited `after_seconds` (Valkey's clock) in the outbox; return how many.
 
     Entries of an older epoch leave the outbox here, once every member has a row.

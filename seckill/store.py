@@ -84,7 +84,9 @@ class SaleStore:
     :raises redis.ConnectionError, redis.TimeoutError: what was sent may or may not have run
     """
 
-    def __init__(self, url: str, *, verify: bool = True, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, verify: bool = True, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS
+    ) -> None:
         self.pool = redis.ConnectionPool.from_url(
             url,
             protocol=2,
@@ -94,7 +96,8 @@ class SaleStore:
             redis_connect_func=_verify if verify else None,
             max_connections=256,
         )
-        self.client = redis.Redis(connection_pool=self.pool)
+        # Any: redis-py's annotations speak of text and None, which a client that decodes nothing never returns.
+        self.client: Any = redis.Redis(connection_pool=self.pool)
 
     def run(self, calls: Sequence[Call], *, replicas: int = 0) -> list[Any]:
         """Return each call's answer, or the ResponseError it got; all travel in one round trip."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -16,9 +17,17 @@ from orders.selectors import order_get
 from seckill import page_state, selectors
 from seckill.forms import ReserveForm, idempotency_key_new
 from seckill.services.reservations import reservation_create
+from seckill.statuses import LOST, QUEUED, WON, ReservationStatus
 from shop.resilience.errors import NotFound, ShopError
 
 REFRESH_SECONDS = 3  # a queued reservation's page without script
+
+
+def _user_id(request: HttpRequest) -> int:
+    """Return who is signed in; the views that ask stand behind login_required."""
+    assert request.user.pk is not None
+    return request.user.pk
+
 
 _View = Callable[..., HttpResponse]
 # Not "no-store": going back must show the same page with the same key, so that pressing again buys nothing twice.
@@ -97,11 +106,21 @@ def reserve(request: HttpRequest, campaign_id: int) -> HttpResponse:
         return _campaign_response(request, campaign_id=campaign_id, form=form)
     reservation = reservation_create(
         campaign_id=campaign_id,
-        user_id=request.user.pk,
+        user_id=_user_id(request),
         quantity=form.cleaned_data["quantity"],
         key=form.cleaned_data["key"],
     )
     return HttpResponseRedirect(reverse("seckill:reservation", args=[reservation.reservation_id]), status=303)
+
+
+def _outcome(found: ReservationStatus, user_id: int) -> dict[str, Any]:
+    """Return what the page says beyond the status: whether there is something to pay, or why it was lost."""
+    if found.status == WON and found.order_number is not None:
+        order = order_get(found.order_number, user_id)
+        return {"may_pay": order.status == OrderStatus.PENDING}
+    if found.status == LOST:
+        return {"lost": page_state.lost_explained(found)}
+    return {}
 
 
 @require_safe
@@ -109,21 +128,18 @@ def reserve(request: HttpRequest, campaign_id: int) -> HttpResponse:
 @_own_page
 def reservation(request: HttpRequest, reservation_id: str) -> HttpResponse:
     """Render what became of a reservation; while that is open the page asks again by itself."""
+    user_id = _user_id(request)
     found = page_state.known_or_none(
-        lambda: selectors.reservation_status(reservation_id=reservation_id, user_id=request.user.pk)
+        lambda: selectors.reservation_status(reservation_id=reservation_id, user_id=user_id)
     )
-    waiting = found is None or found.status == selectors.QUEUED
+    waiting = found is None or found.status == QUEUED
     context = {
         "reservation_id": reservation_id,
         "reservation": found,
         "refresh_seconds": REFRESH_SECONDS if waiting else None,
         "now": timezone.now(),
+        **({} if found is None else _outcome(found, user_id)),
     }
-    if found is not None and found.status == selectors.WON:
-        order = order_get(number=found.order_number, user_id=request.user.pk)
-        context["may_pay"] = order.status == OrderStatus.PENDING
-    if found is not None and found.status == selectors.LOST:
-        context["lost"] = page_state.lost_explained(found)
     response = render(request, "seckill/reservation.html", context, status=503 if found is None else 200)
     if found is None:
         response["Retry-After"] = str(REFRESH_SECONDS)
@@ -135,7 +151,7 @@ def reservation(request: HttpRequest, reservation_id: str) -> HttpResponse:
 @_own_page
 def reservations(request: HttpRequest) -> HttpResponse:
     """Render the shopper's reservations, open ones too."""
-    found = page_state.known_or_none(lambda: selectors.reservations_of_user(user_id=request.user.pk))
+    found = page_state.known_or_none(lambda: selectors.reservations_of_user(user_id=_user_id(request)))
     rows = None
     if found is not None:
         rows = [

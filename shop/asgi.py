@@ -1,16 +1,12 @@
 """ASGI entry: the sale's lane in front, everything else through the WSGI bridge. One process type, one port."""
 
-import os
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.development")
+from shop.wsgi import application as django_application  # first: it loads the apps that the lane imports from
 
-from django.core.wsgi import get_wsgi_application
-
-_django = get_wsgi_application()
-
+# isort: split
 from django.conf import settings
 
 from seckill.lane import Lane
@@ -42,8 +38,10 @@ class Application:
             sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
             if settings.EXIT_WITH_PARENT:
                 exit_with_parent()
-            pool = WorkerPool(settings.PAGE_THREADS, settings.PAGE_QUEUE_MAX, settings.PAGE_WAIT_SECONDS, name="page")
-            self._bridge = WSGIBridge(_django, pool=pool)
+            pool = WorkerPool(
+                settings.PAGE_THREADS, settings.PAGE_QUEUE_MAX, settings.PAGE_WAIT_SECONDS, name="page"
+            )
+            self._bridge = WSGIBridge(django_application, pool=pool)
             self._lane = Lane(self._bridge)
         return self._lane
 

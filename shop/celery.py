@@ -4,7 +4,9 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_process_shutdown, worker_ready, worker_shutting_down
+
+from shop.observability.logs.lifecycle import flush_all
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings.development")
 
@@ -31,3 +33,9 @@ def stop_order_threads(**_: Any) -> None:
     from shop.site.order_worker import order_worker
 
     order_worker.stop()
+
+
+@worker_process_shutdown.connect
+def flush_logs(**_: Any) -> None:
+    """Write what is buffered: a pool's child process leaves without running its exit handlers."""
+    flush_all()

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 from orders.api import documentation as doc
 from orders.api.serializers import CallbackOutput, OrderOutput, PayInput, PayOutput
+from orders.caller import caller_id
 from orders.models import Order
 from orders.payment_tasks import sandbox_play
 from orders.payments.sandbox import SandboxOutcome, sandbox_in_use
@@ -39,7 +40,7 @@ class OrderListView(generics.ListAPIView):
         """Return the caller's orders."""
         if getattr(self, "swagger_fake_view", False):
             return Order.objects.none()
-        return orders_of_user(self.request.user.pk)
+        return orders_of_user(caller_id(self.request.user))
 
 
 class OrderView(APIView):
@@ -53,7 +54,7 @@ class OrderView(APIView):
     )
     def get(self, request: Request, number: str) -> Response:
         """Return the order."""
-        return Response(OrderOutput(order_get(number, request.user.pk)).data)
+        return Response(OrderOutput(order_get(number, caller_id(request.user))).data)
 
 
 class OrderPayView(APIView):
@@ -82,11 +83,11 @@ class OrderPayView(APIView):
         body = PayInput(data=request.data)
         body.is_valid(raise_exception=True)
         now = timezone.now()
-        payment = payment_start(number=number, user_id=request.user.pk, now=now)
+        payment = payment_start(number=number, user_id=caller_id(request.user), now=now)
         if sandbox_in_use():
             sandbox_play(payment, SandboxOutcome(body.validated_data["outcome"]), now=now)
             payment.refresh_from_db()
-        order = order_get(number, request.user.pk)
+        order = order_get(number, caller_id(request.user))
         return Response(
             {"payment_id": str(payment.pk), "status": payment.status, "order": OrderOutput(order).data}
         )
@@ -110,8 +111,8 @@ class OrderCancelView(APIView):
     )
     def post(self, request: Request, number: str) -> Response:
         """Cancel the order."""
-        order_cancel(number=number, user_id=request.user.pk, now=timezone.now())
-        return Response(OrderOutput(order_get(number, request.user.pk)).data)
+        order_cancel(number=number, user_id=caller_id(request.user), now=timezone.now())
+        return Response(OrderOutput(order_get(number, caller_id(request.user))).data)
 
 
 class PaymentCallbackView(APIView):

@@ -21,7 +21,9 @@ class Notice:
 class PaymentProvider(Protocol):
     """One payment provider. It holds no state of the shop: the database does."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name under which it is registered and its payments are kept."""
 
     def callback_read(self, *, body: bytes, headers: Mapping[str, str]) -> Notice:
         """Check the signature over the raw bytes, then read them.

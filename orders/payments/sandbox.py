@@ -141,4 +141,4 @@ def sandbox_from_settings() -> SandboxProvider | None:
 
 def sandbox_in_use() -> bool:
     """Tell whether shoppers pay through the sandbox, so that they may choose its outcomes."""
-    return settings.PAYMENT_PROVIDER == NAME
+    return bool(settings.PAYMENT_PROVIDER == NAME)

@@ -32,7 +32,7 @@ def late_payment_decide(order: Order, payment: Payment, *, now: datetime) -> Non
         return
     if order.reservation_id is not None and order.return_due:
         return
-    if not Sale.objects.filter(pk=order.sale_id, phase=SalePhase.OPEN).exists():
+    if order.sale is None or order.sale.phase != SalePhase.OPEN:
         refund_create(payment, note=TOO_LATE, now=now)
         return
     expired = Order.objects.filter(pk=order.pk, status=OrderStatus.EXPIRED, return_due=False)
@@ -99,6 +99,8 @@ def readmission_finish(*, reservation_id: str, move: int, admitted: bool, now: d
 
 def _units_take_again(order: Order) -> bool:
     """Count the units as sold once more, if the sale and the user's limit allow it, under the sale's row lock."""
+    assert order.sale_id is not None
+    assert order.user_id is not None
     sale = Sale.objects.select_for_update().get(pk=order.sale_id)
     holding = Order.objects.filter(sale_id=sale.pk, user_id=order.user_id, status__in=HOLDING)
     held_units = holding.aggregate(units=Sum("units"))["units"] or 0

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet, Sum
 
 from orders import signals
@@ -165,11 +165,13 @@ def _place_all(cases: Sequence[_Case], facts: _Facts, *, now: datetime) -> None:
     for case in cases:
         _validate(case, facts)
     orders = Order.objects.bulk_create([_order(case, facts, now=now) for case in cases])
-    if orders[0].pk is None:  # MySQL does not tell the keys of many inserted rows
+    if not connection.features.can_return_rows_from_bulk_insert:  # MySQL does not tell the new keys
         keys = dict(_rows(cases).values_list("reservation_id", "pk"))
         for order in orders:
             order.pk = keys[order.reservation_id]
-    OrderLine.objects.bulk_create([_line(order, facts.sales[order.sale_id]) for order in orders])
+    OrderLine.objects.bulk_create(
+        [_line(order, facts.sales[case.entry.sale_id]) for order, case in zip(orders, cases, strict=True)]
+    )
     by_sale: defaultdict[int, list[_Case]] = defaultdict(list)
     for case in cases:
         by_sale[case.entry.sale_id].append(case)

@@ -56,7 +56,11 @@ def _refusals(*kinds: type[ShopError], **extra: Any) -> dict[int, OpenApiRespons
             examples=[
                 OpenApiExample(
                     kind.code,
-                    value={"code": kind.code, "message": str(kind.message), "extra": {"request_id": "5f2b8c7d9e1a4b6c"}},
+                    value={
+                        "code": kind.code,
+                        "message": str(kind.message),
+                        "extra": {"request_id": "5f2b8c7d9e1a4b6c"},
+                    },
                     response_only=True,
                 )
                 for kind in of_status
@@ -81,7 +85,9 @@ CAMPAIGNS: dict[str, Any] = {
     "auth": _NOBODY,
     "responses": {
         200: _shown(
-            serializers.CampaignListOutput, {"results": [_CAMPAIGN], "next": None, "previous": None}, "Campaigns."
+            serializers.CampaignListOutput,
+            {"results": [_CAMPAIGN], "next": None, "previous": None},
+            "Campaigns.",
         )
     },
 }
@@ -170,6 +176,8 @@ TIME: dict[str, Any] = {
     "tags": ["time"],
     "auth": _NOBODY,
     "responses": {
-        200: _shown(serializers.TimeOutput, {"server_time": _TIME, "server_time_ms": 1795521600123}, "The clock.")
+        200: _shown(
+            serializers.TimeOutput, {"server_time": _TIME, "server_time_ms": 1795521600123}, "The clock."
+        )
     },
 }

@@ -23,7 +23,8 @@ class ReservationStatusOutput(serializers.Serializer):
     campaign_id = serializers.CharField()
     status = serializers.ChoiceField(choices=["queued", "won", "lost"])
     reason = serializers.ChoiceField(
-        choices=["sold_out", "limit_reached", "ended", "payment_expired", "cancelled", "our_fault"], allow_null=True
+        choices=["sold_out", "limit_reached", "ended", "payment_expired", "cancelled", "our_fault"],
+        allow_null=True,
     )
     quantity = serializers.IntegerField()
     order_number = serializers.CharField(allow_null=True)
@@ -40,7 +41,9 @@ class CampaignOutput(serializers.Serializer):
     id = serializers.CharField()
     name = serializers.CharField()
     product_id = serializers.CharField()
-    state = serializers.ChoiceField(choices=[state.value for state in CampaignState if state != CampaignState.DRAFT])
+    state = serializers.ChoiceField(
+        choices=[state.value for state in CampaignState if state != CampaignState.DRAFT]
+    )
     sold_out = serializers.BooleanField()
     starts_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField()

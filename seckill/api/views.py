@@ -89,7 +89,9 @@ class LiveView(SaleView):
         if memory is not None:
             return _json(answers.live_body(memory, language=_language(), now_ms=now_ms))
         row = campaign_rows([campaign_public(campaign_id=campaign_id)], language=_language())[0]
-        return _json({**row, "state": "paused", "left": None, "as_of": row["server_time"], "poll_after_ms": 5_000})
+        return _json(
+            {**row, "state": "paused", "left": None, "as_of": row["server_time"], "poll_after_ms": 5_000}
+        )
 
 
 class ReserveView(SaleView):

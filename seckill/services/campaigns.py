@@ -161,7 +161,12 @@ def campaign_publish(*, campaign_id: int, actor: Any = None, now: datetime) -> C
         )
         _warm_up(campaign, store)
         return CampaignOperation.objects.create(
-            campaign=campaign, number=1, kind=OperationKind.RESUME, reason="published", actor=actor, created_at=now
+            campaign=campaign,
+            number=1,
+            kind=OperationKind.RESUME,
+            reason="published",
+            actor=actor,
+            created_at=now,
         )
 
     operation = retry_transaction(work)
@@ -228,7 +233,9 @@ def campaign_resume(*, campaign_id: int, actor: Any = None, now: datetime) -> Ca
     return _operate(campaign_id, OperationKind.RESUME, reason="", actor=actor, now=now)
 
 
-def campaign_close(*, campaign_id: int, reason: str = "", actor: Any = None, now: datetime) -> CampaignOperation:
+def campaign_close(
+    *, campaign_id: int, reason: str = "", actor: Any = None, now: datetime
+) -> CampaignOperation:
     """Stop admission for good; the settler hands unsold units back once everything admitted is decided.
 
     :raises OperationNotAllowed: it is a draft, closing or closed
@@ -237,7 +244,9 @@ def campaign_close(*, campaign_id: int, reason: str = "", actor: Any = None, now
     return _operate(campaign_id, OperationKind.CLOSE, reason=reason, actor=actor, now=now)
 
 
-def _operate(campaign_id: int, kind: OperationKind, *, reason: str, actor: Any, now: datetime) -> CampaignOperation:
+def _operate(
+    campaign_id: int, kind: OperationKind, *, reason: str, actor: Any, now: datetime
+) -> CampaignOperation:
     """Write the numbered row, then have Valkey apply it; what fails there the settler repeats."""
 
     def work() -> CampaignOperation:
@@ -287,7 +296,9 @@ def operation_apply(*, operation: CampaignOperation, store: SaleStore, now: date
     :raises redis.RedisError: Valkey did not answer
     """
     kind = OperationKind(operation.kind)
-    answer = store.run([scripts.switch_call(operation.campaign_id, number=operation.number, phase=_PHASE_OF[kind])])[0]
+    answer = store.run(
+        [scripts.switch_call(operation.campaign_id, number=operation.number, phase=_PHASE_OF[kind])]
+    )[0]
     if isinstance(answer, Exception):
         raise answer
     if answer == SwitchCode.PAUSED:
@@ -350,4 +361,3 @@ def _verified_store(now: datetime) -> SaleStore:
     except redis.RedisError as error:
         raise SaleUnavailable from error
     return store
-

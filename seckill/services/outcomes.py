@@ -85,9 +85,7 @@ def _note(outcome: Outcome, code: MoveCode, *, store: SaleStore, now: datetime) 
         return_settle(reservation_id=outcome.reservation_id, move=outcome.move)
         return
     admitted = code in (MoveCode.OK, MoveCode.OLD) and _is_confirmed(store, outcome)
-    readmission_finish(
-        reservation_id=outcome.reservation_id, move=outcome.move, admitted=admitted, now=now
-    )
+    readmission_finish(reservation_id=outcome.reservation_id, move=outcome.move, admitted=admitted, now=now)
 
 
 def _is_confirmed(store: SaleStore, outcome: Outcome) -> bool:

@@ -75,7 +75,8 @@ def server_compare(store: SaleStore) -> list[Finding]:
     waiting = _outbox_units(store)
     for campaign in campaigns.exclude(sale__phase=SalePhase.CLOSED):
         findings += [
-            Finding(campaign.pk, text) for text in _campaign_compare(store, campaign, waiting.get(campaign.pk, {}))
+            Finding(campaign.pk, text)
+            for text in _campaign_compare(store, campaign, waiting.get(campaign.pk, {}))
         ]
     undecided = sum(units for members in waiting.values() for units in members.values())
     opened = int(store.client.hget(keys.shard_key(), "open") or 0)
@@ -157,7 +158,9 @@ def _compare_rules(campaign: Campaign, fields: dict[str, str]) -> Iterable[str]:
     if int(fields["epoch"]) != sale.epoch:
         yield f"epoch {fields['epoch']} in Valkey, {sale.epoch} in the database"
     done = (
-        CampaignOperation.objects.filter(campaign=campaign, done_at__isnull=False).aggregate(last=Max("number"))["last"]
+        CampaignOperation.objects.filter(campaign=campaign, done_at__isnull=False).aggregate(
+            last=Max("number")
+        )["last"]
         or 0
     )
     if int(fields["op"]) < done:

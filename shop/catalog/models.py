@@ -29,7 +29,7 @@ class Bilingual(models.Model):
         return self.name_en if (get_language() or "").startswith("en") else self.name_zh
 
 
-class Category(Bilingual, MP_Node):
+class Category(Bilingual, MP_Node):  # type: ignore[django-manager-missing]  # treebeard has no types
     slug = models.SlugField(max_length=80, unique=True)
 
     class Meta:
@@ -51,7 +51,9 @@ class Product(Bilingual):
     """What is bought: one size and colour has its own stock and price."""
 
     slug = models.SlugField(max_length=80, unique=True)
-    category = models.ForeignKey(Category, on_delete=models.PROTECT, related_name="products", verbose_name=_("category"))
+    category = models.ForeignKey(
+        Category, on_delete=models.PROTECT, related_name="products", verbose_name=_("category")
+    )
     family = models.ForeignKey(
         ProductFamily,
         on_delete=models.PROTECT,
@@ -60,10 +62,14 @@ class Product(Bilingual):
         related_name="products",
         verbose_name=_("family"),
     )
-    options = models.JSONField(_("options"), default=dict, blank=True, help_text=_('such as {"size": "M", "colour": "red"}'))
+    options = models.JSONField(
+        _("options"), default=dict, blank=True, help_text=_('such as {"size": "M", "colour": "red"}')
+    )
     description_zh = models.TextField(_("description (Chinese)"), blank=True)
     description_en = models.TextField(_("description (English)"), blank=True)
-    price = models.DecimalField(_("price"), max_digits=10, decimal_places=2, validators=[MinValueValidator(0)])
+    price = models.DecimalField(
+        _("price"), max_digits=10, decimal_places=2, validators=[MinValueValidator(0)]
+    )
     currency = models.CharField(_("currency"), max_length=3, default="CNY")
     stock = models.IntegerField(_("stock"), default=0, editable=False)
     low_stock = models.PositiveIntegerField(_("low-stock threshold"), default=5)
@@ -93,7 +99,9 @@ class Product(Bilingual):
 class ProductImage(models.Model):
     """A picture of a product; without one the drawn art is shown."""
 
-    product = models.ForeignKey(Product, on_delete=models.CASCADE, related_name="images", verbose_name=_("product"))
+    product = models.ForeignKey(
+        Product, on_delete=models.CASCADE, related_name="images", verbose_name=_("product")
+    )
     image = models.FileField(_("image"), upload_to="products/")
     alt_zh = models.CharField(_("description (Chinese)"), max_length=200, blank=True)
     alt_en = models.CharField(_("description (English)"), max_length=200, blank=True)
@@ -103,6 +111,9 @@ class ProductImage(models.Model):
         verbose_name = _("product image")
         verbose_name_plural = _("product images")
         ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return self.image.name or ""
 
 
 class StockReason(models.TextChoices):
@@ -129,7 +140,9 @@ class StockEntryQuerySet(models.QuerySet["StockEntry"]):
 class StockEntry(models.Model):
     """One change of a product's stock, for ever: entries are only added, a mistake gets its opposite."""
 
-    product = models.ForeignKey(Product, on_delete=models.PROTECT, related_name="stock_entries", verbose_name=_("product"))
+    product = models.ForeignKey(
+        Product, on_delete=models.PROTECT, related_name="stock_entries", verbose_name=_("product")
+    )
     delta = models.IntegerField(_("change"))
     reason = models.CharField(_("reason"), max_length=12, choices=StockReason.choices)
     note = models.CharField(_("note"), max_length=200, blank=True)
@@ -160,7 +173,7 @@ class StockEntry(models.Model):
         return f"{self.delta:+d} → {self.stock_after}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.pk is not None:
+        if not self._state.adding:
             raise TypeError("The stock ledger is immutable: add an opposite entry.")
         super().save(*args, **kwargs)
 

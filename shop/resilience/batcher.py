@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from .errors import Unavailable
+from shop.resilience.errors import Unavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

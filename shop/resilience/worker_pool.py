@@ -9,8 +9,8 @@ from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
-from .batcher import Overdue
-from .errors import Unavailable
+from shop.resilience.batcher import Overdue
+from shop.resilience.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

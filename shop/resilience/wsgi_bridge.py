@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import IO, Any, cast
 from urllib.parse import unquote_to_bytes
 
-from .errors import BadRequest, ShopError
-from .worker_pool import WorkerPool
-from .wsgi_exchange import Exchange, ResponseBroken
+from shop.resilience.errors import BadRequest, ShopError
+from shop.resilience.worker_pool import WorkerPool
+from shop.resilience.wsgi_exchange import Exchange, ResponseBroken
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,7 +32,7 @@ Body = io.BytesIO | IO[bytes]
 # (p99 4 ms). The process that runs a loop and this bridge passes it to sys.setswitchinterval.
 SWITCH_INTERVAL_SECONDS = 0.0005
 
-MAX_BODY_BYTES = 10 * 1024 * 1024  # the largest upload (a product image); Django bounds other bodies at 1 MiB
+MAX_BODY_BYTES = 10 * 1024 * 1024  # the largest upload taken; Django bounds other bodies at 1 MiB
 MEMORY_BODY_BYTES = 1024 * 1024  # more than this goes to a temporary file
 BODY_SECONDS = 30.0  # a client that takes longer to send its body is turned away
 

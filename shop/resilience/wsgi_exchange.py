@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from .errors import Unavailable
+from shop.resilience.errors import Unavailable
 
 Headers = list[tuple[str, str]]
 Message = MutableMapping[str, Any]

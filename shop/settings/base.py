@@ -140,6 +140,10 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    "refunds": {"task": "orders.refunds_sweep", "schedule": 5.0},
+    "keys": {"task": "seckill.keys_purge", "schedule": 600.0},
+}
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "beat-schedule")
 WORKER_EMBEDS_BEAT = env.bool("WORKER_EMBEDS_BEAT", default=False)
 

@@ -4,7 +4,7 @@ import os
 import secrets
 
 from .base import *
-from .base import VAR_DIR, env
+from .base import STATIC_ROOT, VAR_DIR, env
 
 
 def _kept_secret(name: str) -> str:
@@ -24,4 +24,6 @@ DEMO = True
 SECRET_KEY = env.str("SECRET_KEY", default="") or _kept_secret("django")
 PAYMENT_SANDBOX_SECRET = env.str("PAYMENT_SANDBOX_SECRET", default="") or _kept_secret("payment")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+WHITENOISE_USE_FINDERS = True  # files as they lie in the tree: no collectstatic before a look
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 SILKY_INTERCEPT_PERCENT = env.int("SILK_PERCENT", default=100)

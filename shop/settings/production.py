@@ -8,6 +8,7 @@ from .base import ALLOWED_HOSTS, CACHE_URL, CELERY_BROKER_URL, DATABASE_URL, PAY
 SECRET_KEY = env.str("SECRET_KEY", default="")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=True)
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]  # probes ask the process itself, without TLS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True

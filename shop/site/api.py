@@ -64,8 +64,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     exc = _as_drf(exc)
     headers = {}
     if isinstance(exc, exceptions.APIException):
-        if getattr(exc, "auth_header", None):
-            headers["WWW-Authenticate"] = exc.auth_header
+        if auth_header := getattr(exc, "auth_header", None):
+            headers["WWW-Authenticate"] = auth_header
         exc = _as_shop_error(exc)
     if not isinstance(exc, errors.ShopError):
         return None

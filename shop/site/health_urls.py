@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from shop.site import health, ops
+from shop.site.health import livez, readyz
+from shop.site.ops import sales
 
 urlpatterns = [
-    path("livez", health.livez, name="livez"),
-    path("readyz", health.readyz, name="readyz"),
-    path("ops/sales/", ops.sales, name="ops_sales"),
+    path("livez", livez, name="livez"),
+    path("readyz", readyz, name="readyz"),
+    path("ops/sales/", sales, name="ops_sales"),
 ]

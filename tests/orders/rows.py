@@ -14,6 +14,8 @@ from orders.events import Outcome, order_number, reservation_id_text
 from orders.models import Order, OrderLine, OrderStatus, Payment, PaymentStatus, Sale
 from orders.payments.provider import Notice
 from orders.payments.sandbox import SandboxProvider
+from orders.services.endings import order_cancel
+from orders.services.late_payments import return_settle
 from orders.services.payments import payment_callback
 from orders.signals import outcomes_due
 from shop.accounts.models import User
@@ -170,3 +172,15 @@ class StubbornProvider:
         self.asked.append((reference, amount, currency, key))
         if len(self.asked) <= self.refusals:
             raise self.error
+
+
+def cancel(order: Order, *, now: datetime = NOW) -> Order:
+    """Cancel the order as its owner."""
+    assert order.user_id is not None
+    return order_cancel(number=order.number, user_id=order.user_id, now=now)
+
+
+def returned(order: Order, *, move: int, now: datetime = NOW) -> None:
+    """Say that the sale's server has taken the units back."""
+    assert order.reservation_id is not None
+    return_settle(reservation_id=order.reservation_id, move=move, now=now)

@@ -10,17 +10,19 @@ from orders.models import Order, OrderStatus, SalePhase
 from orders.selectors import returns_due
 from orders.services import endings
 from orders.services.endings import order_cancel, orders_expire
-from orders.services.late_payments import return_settle
+from orders.signals import outcomes_due
 from shop.catalog.models import StockEntry
 from tests.orders.rows import (
     AFTER,
     NOW,
     PAY_BY,
+    cancel,
     counters,
     order_make,
     ordinary_order_make,
     outcomes_heard,
     product_make,
+    returned,
     sale_make,
     state,
     user_make,
@@ -34,7 +36,7 @@ def test_order_cancel_gives_the_units_back_once(django_capture_on_commit_callbac
     order = order_make(sale, units=2)
 
     with outcomes_heard() as heard, django_capture_on_commit_callbacks(execute=True):
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        cancel(order, now=NOW)
 
     assert state(order) == ("cancelled", "cancelled", 2, True)
     assert order.ended_at == NOW
@@ -48,10 +50,10 @@ def test_order_cancel_gives_the_units_back_once(django_capture_on_commit_callbac
 def test_order_cancel_twice_is_refused_and_changes_nothing():
     sale = sale_make(sold=1)
     order = order_make(sale)
-    order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    cancel(order, now=NOW)
 
     with pytest.raises(OrderNotPending) as caught:
-        order_cancel(number=order.number, user_id=order.user_id, now=AFTER)
+        cancel(order, now=AFTER)
 
     assert caught.value.extra == {"status": "cancelled"}
     assert state(order) == ("cancelled", "cancelled", 2, True)
@@ -65,7 +67,7 @@ def test_order_cancel_is_refused_in_every_other_status(status):
     order = order_make(sale, status=status)
 
     with pytest.raises(OrderNotPending) as caught:
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        cancel(order, now=NOW)
 
     assert caught.value.extra == {"status": status.value}
     assert state(order) == (status.value, "", 1, False)
@@ -90,7 +92,7 @@ def test_order_cancel_after_close_gives_the_units_to_ordinary_stock(django_captu
     order = order_make(sale, units=2)
 
     with outcomes_heard() as heard, django_capture_on_commit_callbacks(execute=True):
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        cancel(order, now=NOW)
 
     assert state(order) == ("cancelled", "cancelled", 2, True)
     assert counters(sale) == (1, 3, 7)
@@ -104,7 +106,7 @@ def test_order_cancel_while_closing_leaves_the_units_to_the_close():
     sale = sale_make(sold=1, phase=SalePhase.CLOSING)
     order = order_make(sale)
 
-    order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    cancel(order, now=NOW)
 
     assert counters(sale) == (0, 0, 0)
     assert not StockEntry.objects.exists()
@@ -126,7 +128,7 @@ def test_order_cancel_runs_again_when_the_sale_was_closed_under_it(monkeypatch):
     monkeypatch.setattr(endings, "_stock_returns", read_too_early)
 
     with outcomes_heard() as heard:
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        cancel(order, now=NOW)
 
     assert attempts == [{sale.pk}, {sale.pk}]
     assert state(order) == ("cancelled", "cancelled", 2, True)
@@ -140,7 +142,7 @@ def test_ordinary_order_cancel_returns_each_line_to_stock(django_capture_on_comm
     order = ordinary_order_make(product, units=3)
 
     with outcomes_heard() as heard, django_capture_on_commit_callbacks(execute=True):
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        cancel(order, now=NOW)
 
     assert state(order) == ("cancelled", "cancelled", 2, False)
     product.refresh_from_db()
@@ -225,13 +227,13 @@ def test_orders_expire_is_not_held_up_by_a_row_that_cannot_end(caplog):
 
 def test_return_settle_clears_only_the_move_that_was_returned():
     order = order_make(sale_make(sold=1))
-    order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    cancel(order, now=NOW)
 
-    return_settle(reservation_id=order.reservation_id, move=1, now=NOW)
+    returned(order, move=1, now=NOW)
     assert state(order) == ("cancelled", "cancelled", 2, True)
 
-    return_settle(reservation_id=order.reservation_id, move=2, now=NOW)
-    return_settle(reservation_id=order.reservation_id, move=2, now=NOW)
+    returned(order, move=2, now=NOW)
+    returned(order, move=2, now=NOW)
     assert state(order) == ("cancelled", "cancelled", 2, False)
     assert returns_due(10) == []
 
@@ -244,8 +246,8 @@ def test_a_failing_receiver_does_not_undo_the_ending(django_capture_on_commit_ca
         raise ConnectionError("the sale's server is away")
 
     with outcomes_heard(), django_capture_on_commit_callbacks(execute=True):
-        endings.outcomes_due.connect(receiver)
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+        outcomes_due.connect(receiver)
+        cancel(order, now=NOW)
 
     assert state(order) == ("cancelled", "cancelled", 2, True)
     assert counters(sale) == (0, 0, 0)

@@ -7,8 +7,17 @@ from django.utils import timezone
 
 from orders import views
 from orders.models import OrderStatus, Payment, PaymentStatus
-from orders.services.endings import order_cancel, orders_expire
-from tests.orders.rows import callback, counters, order_make, payment_make, sale_make, state, user_make
+from orders.services.endings import orders_expire
+from tests.orders.rows import (
+    callback,
+    cancel,
+    counters,
+    order_make,
+    payment_make,
+    sale_make,
+    state,
+    user_make,
+)
 
 pytestmark = pytest.mark.django_db
 PAY = "Pay ¥199.00"
@@ -155,7 +164,7 @@ def test_late_payment_that_waits_is_explained(page, order):
 
 
 def test_refund_of_an_unusable_payment_is_told(page, order):
-    order_cancel(number=order.number, user_id=order.user_id, now=timezone.now())
+    cancel(order, now=timezone.now())
     callback(payment_make(order))
 
     html = page(f"/orders/{order.number}/").content.decode()

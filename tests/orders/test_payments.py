@@ -17,7 +17,6 @@ from orders.errors import (
 )
 from orders.models import OrderStatus, Payment, PaymentStatus, Refund
 from orders.payments.sandbox import SIGNATURE_HEADER, TIMESTAMP_HEADER, SandboxOutcome, signature
-from orders.services.endings import order_cancel
 from orders.services.payments import payment_callback, payment_start
 from tests.orders.rows import (
     AFTER,
@@ -26,6 +25,7 @@ from tests.orders.rows import (
     PRICE,
     SANDBOX,
     callback,
+    cancel,
     counters,
     order_make,
     outcomes_heard,
@@ -49,6 +49,10 @@ def order(sale):
     return order_make(sale)
 
 
+def start(order, *, now):
+    return payment_start(number=order.number, user_id=order.user_id, now=now)
+
+
 def nothing_changed(order, payment):
     payment.refresh_from_db()
     assert (payment.status, payment.settled_at) == ("created", None)
@@ -62,7 +66,7 @@ def signed(fields: object) -> tuple[bytes, dict[str, str]]:
 
 
 def test_payment_start_changes_nothing_but_the_list_of_payments(order, sale):
-    payment = payment_start(number=order.number, user_id=order.user_id, now=NOW)
+    payment = start(order, now=NOW)
 
     assert (payment.provider, payment.amount, payment.currency) == ("sandbox", PRICE, "CNY")
     assert len(payment.reference) == 32
@@ -71,18 +75,18 @@ def test_payment_start_changes_nothing_but_the_list_of_payments(order, sale):
 
 
 def test_payment_start_twice_goes_on_with_the_same_payment(order):
-    first = payment_start(number=order.number, user_id=order.user_id, now=NOW)
-    second = payment_start(number=order.number, user_id=order.user_id, now=NOW)
+    first = start(order, now=NOW)
+    second = start(order, now=NOW)
 
     assert second.pk == first.pk
     assert Payment.objects.count() == 1
 
 
 def test_payment_start_after_a_decline_is_a_new_payment(order):
-    first = payment_start(number=order.number, user_id=order.user_id, now=NOW)
+    first = start(order, now=NOW)
     callback(first, succeeded=False)
 
-    second = payment_start(number=order.number, user_id=order.user_id, now=NOW)
+    second = start(order, now=NOW)
 
     assert second.pk != first.pk
     assert second.reference != first.reference
@@ -97,7 +101,7 @@ def test_payment_start_for_somebody_elses_order_finds_nothing(order):
 
 def test_payment_start_at_the_pay_by_time_is_too_late(order):
     with pytest.raises(PayWindowOver):
-        payment_start(number=order.number, user_id=order.user_id, now=PAY_BY)
+        start(order, now=PAY_BY)
 
     assert not Payment.objects.exists()
 
@@ -107,7 +111,7 @@ def test_payment_start_is_refused_unless_pending(sale, status):
     order = order_make(sale, status=status)
 
     with pytest.raises(OrderNotPending) as caught:
-        payment_start(number=order.number, user_id=order.user_id, now=NOW)
+        start(order, now=NOW)
 
     assert caught.value.extra == {"status": status.value}
     assert not Payment.objects.exists()
@@ -269,7 +273,7 @@ def test_without_a_secret_there_is_no_sandbox(settings, order):
 
 def test_a_payment_for_a_cancelled_order_is_recorded_and_goes_back(order, sale):
     payment = payment_make(order)
-    order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    cancel(order, now=NOW)
 
     assert callback(payment, now=AFTER).status == "succeeded"
 

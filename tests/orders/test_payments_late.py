@@ -4,18 +4,20 @@ import pytest
 
 from orders.models import OrderStatus, PaymentStatus, Refund, SalePhase
 from orders.selectors import readmissions_due, returns_due
-from orders.services.endings import order_cancel, orders_expire
-from orders.services.late_payments import readmission_finish, return_settle
+from orders.services.endings import orders_expire
+from orders.services.late_payments import readmission_finish
 from tests.orders.rows import (
     AFTER,
     NOW,
     PAY_BY,
     PRICE,
     callback,
+    cancel,
     counters,
     order_make,
     outcomes_heard,
     payment_make,
+    returned,
     sale_make,
     state,
 )
@@ -27,7 +29,7 @@ def expired_order(sale, *, settled=True, **fields):
     order = order_make(sale, **fields)
     orders_expire(now=AFTER)
     if settled:
-        return_settle(reservation_id=order.reservation_id, move=2, now=AFTER)
+        returned(order, move=2, now=AFTER)
     order.refresh_from_db()
     return order
 
@@ -164,7 +166,7 @@ def test_late_payment_waits_until_the_units_are_back():
     assert state(order) == ("expired", "payment_expired", 2, True)
     assert refunds() == []
 
-    return_settle(reservation_id=order.reservation_id, move=2, now=AFTER)
+    returned(order, move=2, now=AFTER)
     assert state(order) == ("readmitting", "payment_expired", 3, False)
     assert refunds() == []
 
@@ -178,7 +180,7 @@ def test_late_payment_that_waited_goes_back_if_the_sale_closed_meanwhile():
     sale.phase = SalePhase.CLOSED
     sale.save()
 
-    return_settle(reservation_id=order.reservation_id, move=2, now=AFTER)
+    returned(order, move=2, now=AFTER)
 
     assert state(order) == ("expired", "payment_expired", 2, False)
     assert refunds() == [(payment.pk, PRICE, "due")]
@@ -192,7 +194,7 @@ def test_two_late_payments_keep_one_and_send_one_back():
     callback(first, now=AFTER)
     assert refunds() == [(first.pk, PRICE, "due")]
 
-    return_settle(reservation_id=order.reservation_id, move=2, now=AFTER)
+    returned(order, move=2, now=AFTER)
 
     assert state(order)[0] == "readmitting"
     assert refunds() == [(first.pk, PRICE, "due")]
@@ -232,6 +234,6 @@ def test_a_readmitted_order_is_no_longer_pending_for_cancel_or_expiry():
     finish(order, admitted=True)
 
     assert orders_expire(now=AFTER) == 0
-    with pytest.raises(Exception, match="orders.not_pending"):
-        order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    with pytest.raises(Exception, match=r"orders\.not_pending"):
+        cancel(order, now=NOW)
     assert counters(sale) == (1, 0, 0)

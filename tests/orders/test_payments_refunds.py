@@ -7,7 +7,6 @@ from orders.models import OrderStatus, PaymentStatus, Refund, SalePhase
 from orders.payment_tasks import refund_send as refund_send_task
 from orders.payment_tasks import refunds_sweep
 from orders.payments import provider as providers
-from orders.services.endings import order_cancel
 from orders.services.refunds import order_refund, refund_send
 from shop.catalog.models import StockEntry
 from tests.orders.rows import (
@@ -16,6 +15,7 @@ from tests.orders.rows import (
     PRICE,
     StubbornProvider,
     callback,
+    cancel,
     counters,
     order_make,
     outcomes_heard,
@@ -141,7 +141,7 @@ def test_refund_is_retried_until_the_provider_says_yes(stubborn):
 def test_refund_of_a_payment_that_an_ended_order_could_not_use_leaves_its_status():
     order = order_make(sale_make(sold=1))
     payment = payment_make(order)
-    order_cancel(number=order.number, user_id=order.user_id, now=NOW)
+    cancel(order, now=NOW)
     callback(payment)
 
     assert refund_send(refund_id=payment.refund.pk, now=AFTER).status == "succeeded"

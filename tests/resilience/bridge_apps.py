@@ -49,6 +49,17 @@ def headers_told(_environ: Environ, start_response: Callable[..., Any]) -> Itera
     return [b"pot and more than promised"]
 
 
+def held(_environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Hold the thread until the test makes the file "go" beside the notes, then answer."""
+    note("held begins")
+    end = time.monotonic() + 20
+    while not NOTES.with_name("go").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    note("held ends")
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"done"]
+
+
 def slow(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Hold the thread for as many seconds as the query says, then answer."""
     note("slow begins")
@@ -108,6 +119,7 @@ def empty(_environ: Environ, start_response: Callable[..., Any]) -> Iterable[byt
 
 ROUTES = {
     "headers": headers_told,
+    "held": held,
     "slow": slow,
     "hashed": hashed,
     "streamed": streamed,
@@ -124,9 +136,9 @@ def everything(environ: Environ, start_response: Callable[..., Any]) -> Iterable
 # For the tests: small bounds, so that they are reached at once.
 everything_bridge = WSGIBridge(
     everything,
-    pool=WorkerPool(threads=2, queue_max=1, max_wait_seconds=0.5, name="wsgi"),
+    pool=WorkerPool(threads=2, queue_max=1, max_wait_seconds=2.0, name="wsgi"),
     max_body_bytes=2 * 1024 * 1024,
-    body_seconds=1.0,
+    body_seconds=2.0,
 )
 
 

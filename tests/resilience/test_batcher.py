@@ -74,6 +74,7 @@ def test_batcher_sends_what_one_turn_of_the_loop_brings_as_one_call():
         calls = HeldCalls()
         batcher = Batcher(calls, calls_in_flight=2)
         answers = [batcher.submit(item, far()) for item in range(5)]
+        assert batcher.calls == 1  # and no second drain that would find nothing
         await turns()
         assert calls.batches == [[0, 1, 2, 3, 4]]
         calls.gates[0].set()

@@ -16,7 +16,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.KAFKA_BOOTSTRAP_SERVERS:
-            raise CommandError("KAFKA_BOOTSTRAP_SERVERS is not set: without Kafka there is nothing to relay to.")
+            raise CommandError(
+                "KAFKA_BOOTSTRAP_SERVERS is not set: without Kafka there is nothing to relay to."
+            )
         if settings.EXIT_WITH_PARENT:
             exit_with_parent()
         relay = Relay(sale_store())

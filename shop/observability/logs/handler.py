@@ -63,7 +63,8 @@ class BufferedFileHandler(logging.Handler):
 
         flush_records: the writer is woken when that many records wait, and writes that many at once.
         capacity: records held before drops begin; 10 * flush_records by default.
-        flush_on_sigterm: call install_sigterm_flush. lean_records: call install_lean_records. write: os.write, or a faulty one in tests.
+        flush_on_sigterm: call install_sigterm_flush. lean_records: call install_lean_records.
+        write: os.write, or a faulty one in tests.
         :raises ValueError: a bound that is not positive, or a capacity below flush_records
         """
         capacity = 10 * flush_records if capacity is None else capacity

@@ -5,6 +5,7 @@ import socket
 
 HOST = "127.0.0.1"
 TRIED_AFTER_A_TAKEN_ONE = 100
+LARGEST_PORT = 65_535
 
 
 class NoFreePort(RuntimeError):
@@ -35,7 +36,9 @@ def port_choose(wanted: int) -> int:
 
     :raises NoFreePort: none of the next ones is free either
     """
-    for port in range(wanted, min(wanted + TRIED_AFTER_A_TAKEN_ONE, 65_536)):
+    if not 1 <= wanted <= LARGEST_PORT:
+        raise NoFreePort(f"There is no port {wanted}. Choose one between 1 and {LARGEST_PORT}.")
+    for port in range(wanted, min(wanted + TRIED_AFTER_A_TAKEN_ONE, LARGEST_PORT + 1)):
         if port_is_free(port):
             return port
     raise NoFreePort(f"Port {wanted} is taken, and so are those after it. Choose another: PORT=... make demo")

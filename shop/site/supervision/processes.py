@@ -138,9 +138,8 @@ class ManagedProcess:
         """Note an end and return how long to wait before the next start, in seconds. now: monotonic."""
         if self.was_ready and now - self.ready_at >= STEADY_AFTER_SECONDS:
             self.failures = 0
-        delay_seconds = min(
-            self.spec.longest_backoff_seconds, FIRST_BACKOFF_SECONDS * 2 ** min(self.failures, 10)
-        )
+        doubled_seconds = FIRST_BACKOFF_SECONDS * float(2 ** min(self.failures, 10))
+        delay_seconds = min(self.spec.longest_backoff_seconds, doubled_seconds)
         self.failures += 1
         self.restarts += 1
         self.last_end = ending

@@ -48,7 +48,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--port",
             type=int,
-            default=int(os.environ.get("PORT") or DEFAULT_PORT),
+            default=os.environ.get("PORT") or DEFAULT_PORT,
             help="port on the loopback address (also: PORT=...); a taken one is replaced by the next free one",
         )
 

@@ -1,0 +1,1 @@
+"""The load driver: `python -m tests.load --help`."""
