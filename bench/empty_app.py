@@ -1,4 +1,7 @@
-"""The least a reservation call can do: read the body, parse it, answer a fixed 202. What the lane is measured by."""
+"""The least a call can do, which the lane is measured by.
+
+POST reads the body, parses it and answers a fixed 202; GET answers a fixed 200.
+"""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -22,8 +25,12 @@ _ANSWER = b'{"reservation_id":"1-aaaaaaaaaaaaaaaaaaaaaaaaaa","status":"queued","
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer every request with the same 202; 400 when the body is not a reservation's."""
+    """Answer every POST with the same 202, 400 when the body is not a reservation's, and every GET with 200."""
     if scope["type"] != "http":
+        return
+    if scope["method"] == "GET":
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.body", "body": _ANSWER})
         return
     parts = []
     while True:

@@ -6,12 +6,14 @@ Each is a context manager that starts a process of its own on a free loopback po
 import os
 import re
 import subprocess
-import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Self
 
+from shop.site.supervision.plan import web_spec
+from shop.site.supervision.processes import ProcessSpec, Started
 from tests.services.processes import (
     Child,
     Server,
@@ -39,15 +41,24 @@ def _go() -> str | None:
 
 
 @cache
+def go_version() -> str | None:
+    """Return the Go toolchain's version, None without one."""
+    go = _go()
+    if go is None:
+        return None
+    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=False)
+    return answer.stdout.strip() or None
+
+
+@cache
 def peers_missing() -> str | None:
     """Return why the Go peers cannot be built here, None when they can."""
     go = _go()
     if go is None:
         return "no Go toolchain for the peers"
-    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=False)
-    found = re.match(r"go(\d+)\.(\d+)", answer.stdout)
+    found = re.match(r"go(\d+)\.(\d+)", go_version() or "")
     if found is None or (int(found.group(1)), int(found.group(2))) < OLDEST_GO:
-        return f"the peers need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or later, here is {answer.stdout.strip() or 'none'}"
+        return f"the peers need Go {OLDEST_GO[0]}.{OLDEST_GO[1]} or later, here is {go_version() or 'none'}"
     return None
 
 
@@ -130,29 +141,64 @@ class GoPeer(ListeningServer):
         self.child = Child([str(peer_program()), *words], log_path=self.directory / "peer.log")
 
 
-class GranianServer(ListeningServer):
-    """granian as the shop runs it: HTTP/1.1, uvloop, no access log.
+class SpecServer(Server):
+    """A process of the demo's plan, run without its supervisor: same command, environment and readiness.
 
-    application: `module:name`. interface: asgi or wsgi. environment: what to add to this process's.
+    directory: where its log lies; removed at the end.
+    """
+
+    def __init__(self, spec: ProcessSpec, *, directory: Path | None = None) -> None:
+        self.spec = spec
+        self.directory = directory or short_directory(f"{spec.name}-")
+        self.child = Child(
+            spec.command,
+            log_path=self.directory / f"{spec.name}.log",
+            environment=spec.environment,
+            directory=ROOT,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process to measure; its descendants belong to it."""
+        return self.child.pid
+
+    def start(self) -> None:
+        """Start it and wait until its plan calls it ready."""
+        self.child.start()
+        started = Started(pid=self.child.pid, started_at=time.monotonic())
+        wait_until(
+            lambda: self.spec.ready(started),
+            deadline_seconds=self.spec.ready_seconds,
+            what=self.spec.name,
+            child=self.child,
+        )
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+
+class GranianServer(SpecServer):
+    """granian as the shop runs it, with any ASGI application.
+
+    application: `module:name`. path: a page of it that answers 200. environment: what to add to this process's.
     """
 
     def __init__(
         self,
         application: str = "bench.empty_app:app",
         *,
-        interface: str = "asgi",
-        workers: int = 1,
+        path: str = "/",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(prefix="granian-")
-        words = ["--interface", interface, "--host", "127.0.0.1", "--port", str(self.port), "--http", "1"]
-        words += ["--loop", "uvloop", "--workers", str(workers), "--no-ws", "--no-access-log"]
-        self.child = Child(
-            [sys.executable, "-m", "granian", *words, application],
-            log_path=self.directory / "granian.log",
-            environment=environment,
-            directory=ROOT,
-        )
+        self.port = free_port()
+        spec = web_spec(port=self.port, environment=environment or {}, application=application, path=path)
+        super().__init__(spec)
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 def valkey_with(appendfsync: str, *, options: Mapping[str, str] | None = None) -> ValkeyServer:

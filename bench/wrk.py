@@ -4,11 +4,13 @@ import json
 import secrets
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.services.processes import find_program
 
-SCRIPT = Path(__file__).with_name("reserve.lua")
+RESERVE_SCRIPT = Path(__file__).with_name("reserve.lua")
+READ_SCRIPT = Path(__file__).with_name("read.lua")
 RESULT_MARK = "RESULT "
 SPARE_SECONDS = 30
 
@@ -48,6 +50,16 @@ def wrk_missing() -> str | None:
     return None if find_program("wrk") else "no wrk on PATH (Debian: apt-get install wrk)"
 
 
+@cache
+def wrk_version() -> str | None:
+    """Return wrk's name and version, None without one."""
+    program = find_program("wrk")
+    if program is None:
+        return None
+    answer = subprocess.run([program, "-v"], capture_output=True, text=True, timeout=10, check=False)
+    return " ".join((answer.stdout + answer.stderr).split()[:2])
+
+
 def wrk_run(
     *,
     url: str,
@@ -63,22 +75,28 @@ def wrk_run(
     tokens: one access token a line (`manage.py load_tokens` writes them); None sends no credentials.
     :raises WrkFailed: wrk is missing, fails or prints no result
     """
+    words = [path, str(tokens or ""), secrets.token_hex(6), str(threads), str(quantity)]
+    return _wrk(RESERVE_SCRIPT, words, url=url, seconds=seconds, connections=connections, threads=threads)
+
+
+def wrk_read(*, url: str, requests: Path, seconds: int, connections: int = 100) -> WrkResult:
+    """Send GETs for some seconds.
+
+    requests: a file with one path a line, where needed followed by a space and an access token
+    :raises WrkFailed: wrk is missing, fails or prints no result
+    """
+    return _wrk(READ_SCRIPT, [str(requests)], url=url, seconds=seconds, connections=connections, threads=1)
+
+
+def _wrk(
+    script: Path, script_words: list[str], *, url: str, seconds: int, connections: int, threads: int
+) -> WrkResult:
     program = find_program("wrk")
     if program is None:
         raise WrkFailed(str(wrk_missing()))
-    command = [
-        program,
-        f"-t{threads}",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--timeout",
-        "10s",
-        "-s",
-        str(SCRIPT),
-    ]
-    script_words = [path, str(tokens or ""), secrets.token_hex(6), str(threads), str(quantity)]
+    options = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script)]
     done = subprocess.run(
-        [*command, f"{url}{path}", "--", *script_words],
+        [program, *options, url, "--", *script_words],
         capture_output=True,
         text=True,
         timeout=seconds + SPARE_SECONDS,
@@ -90,7 +108,7 @@ def wrk_run(
 
 
 def wrk_parse(output: str) -> WrkResult:
-    """Read the line that reserve.lua prints.
+    """Read the line that the scripts print.
 
     :raises WrkFailed: there is none
     """

@@ -14,7 +14,7 @@ from seckill import keys, outbox, scripts
 from seckill.errors import CampaignNotFound, Paused, ReservationNotFound, SaleUnavailable
 from seckill.models import Campaign
 from seckill.scripts import Record, RecordState
-from seckill.statuses import ReservationStatus, status_of_record
+from seckill.statuses import QUEUED, ReservationStatus, status_of_record
 from seckill.store import NotVerified, SaleStore, sale_store
 
 POLL_LIVE_MS, POLL_IDLE_MS = 1_000, 5_000
@@ -121,6 +121,14 @@ def reservations_of_user(*, user_id: int, limit: int = 100) -> list[ReservationS
     return [*undecided, *(told.get(reservation_id or "", status) for reservation_id, status in rows.items())][
         :limit
     ]
+
+
+def reservations_open(*, user_id: int) -> list[ReservationStatus]:
+    """Return the user's reservations that are not decided yet, newest campaign first.
+
+    :raises SaleUnavailable: they cannot be read
+    """
+    return [status for status in _open_records(user_id) if status.status == QUEUED]
 
 
 def _open_records(user_id: int) -> Iterable[ReservationStatus]:

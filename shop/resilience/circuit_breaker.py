@@ -41,7 +41,7 @@ class CircuitBreaker:
             return True
         with self._lock:
             if self._retry_at is None:
-                return True
+                return True  # type: ignore[unreachable]  # another thread closed it meanwhile
             if now < self._retry_at:
                 return False
             self._probing = True

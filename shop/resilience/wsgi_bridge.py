@@ -161,26 +161,33 @@ class WSGIBridge:
         return body
 
     async def _read(self, receive: Receive) -> tuple[Body, int]:
+        """Return the body and its length; one that comes in a single message needs no file."""
+        message = await self._body_message(receive)
+        first = message.get("body", b"")
+        if len(first) > self._max_body_bytes:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return io.BytesIO(first), len(first)
         body = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=MEMORY_BODY_BYTES))  # noqa: SIM115
-        size = 0
+        size = body.write(first)
         try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise BodyBroken  # the client left, or sent a broken chunk and waits for an answer
-                chunk = message.get("body", b"")
-                if not message.get("more_body", False) and size == 0:
-                    return io.BytesIO(chunk), len(chunk)
-                size += len(chunk)
+            while message.get("more_body", False):
+                message = await self._body_message(receive)
+                size += body.write(message.get("body", b""))
                 if size > self._max_body_bytes:
                     raise BodyTooLarge
-                body.write(chunk)
-                if not message.get("more_body", False):
-                    body.seek(0)
-                    return body, size
+            body.seek(0)
         except BaseException:
             body.close()
             raise
+        return body, size
+
+    @staticmethod
+    async def _body_message(receive: Receive) -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyBroken  # the client left, or sent a broken chunk and waits for an answer
+        return message
 
     async def _answer(self, scope: Scope, send: Send, error: ShopError) -> None:
         if scope["path"].startswith("/api/"):
