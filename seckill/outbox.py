@@ -5,12 +5,13 @@ Without Kafka it is the order log itself, read by the group `orders`; with Kafka
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
 
 from orders.events import BadEntry, Entry, members_unpack
+from orders.services.dead_letters import dead_letter_write
 from seckill import keys
 from seckill.store import SaleStore
 
@@ -32,10 +33,32 @@ def entry_decode(raw: Raw) -> Entry:
         raise BadEntry(f"outbox entry {entry_id!r}: {error!r}") from error
 
 
+def entries_split(raws: Iterable[Raw]) -> tuple[list[Entry], list[tuple[Raw, BadEntry]]]:
+    """Return the entries that can be read, and the messages that cannot with the reason."""
+    entries, unreadable = [], []
+    for raw in raws:
+        try:
+            entries.append(entry_decode(raw))
+        except BadEntry as error:
+            unreadable.append((raw, error))
+    return entries, unreadable
+
+
+def entries_decode(raws: Iterable[Raw]) -> list[Entry]:
+    """Return the entries that can be read; each of the others becomes a dead letter and stays in the stream.
+
+    So one broken entry holds up nobody else's, and its units stay counted as reserved until somebody looks.
+    """
+    entries, unreadable = entries_split(raws)
+    for (entry_id, fields), error in unreadable:
+        payload = b" ".join(b"%s=%s" % item for item in fields.items())
+        dead_letter_write(source="outbox", entry=entry_id.decode(), payload=payload, error=str(error))
+    return entries
+
+
 def entries_older_than(store: SaleStore, *, until_ms: int, count: int) -> list[Entry]:
     """Return the oldest entries that were written before `until_ms` (Valkey's clock)."""
-    raw = store.client.xrange(keys.outbox_key(), min="-", max=str(until_ms), count=count)
-    return [entry_decode(item) for item in raw]
+    return entries_decode(store.client.xrange(keys.outbox_key(), min="-", max=str(until_ms), count=count))
 
 
 def entry_drop(store: SaleStore, entry: Entry) -> None:
@@ -81,16 +104,16 @@ class GroupReader:
             self._store.client.xack(keys.outbox_key(), self.group, *entry_ids)
 
     def lag(self) -> int:
-        """Return how many entries the group has not been given yet."""
+        """Return how many entries the group has not been given yet: all of them before its first read."""
         try:
             groups = self._store.client.xinfo_groups(keys.outbox_key())
-        except redis.ResponseError:
+        except redis.ResponseError:  # there is no stream yet
             return 0
         for group in groups:
             name = group.get("name", group.get(b"name"))
             if name in (self.group, self.group.encode()):
                 return int(group.get("lag") or group.get(b"lag") or 0)
-        return 0
+        return int(self._store.client.xlen(keys.outbox_key()))
 
     def _read(self, timeout_seconds: float) -> list[Raw]:
         if self._pending_from is not None:
@@ -146,7 +169,11 @@ class StreamSource:
 
     def poll(self, *, timeout_seconds: float) -> list[Entry]:
         """Return the next entries, at least one batch of which fits a transaction."""
-        return [entry_decode(raw) for raw in self._reader.read(timeout_seconds=timeout_seconds)]
+        raws = self._reader.read(timeout_seconds=timeout_seconds)
+        entries = entries_decode(raws)
+        readable = {entry.entry_id for entry in entries}
+        self._reader.ack([name for name in (raw[0].decode() for raw in raws) if name not in readable])
+        return entries
 
     def done(self, entries: Sequence[Entry]) -> None:
         """Acknowledge entries that are decided; the outcome scripts delete them."""

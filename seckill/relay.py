@@ -77,6 +77,7 @@ class Relay:
                 self._stop_asked.wait(self._retry_seconds)
                 self._retry_seconds = min(self._retry_seconds * 2, RETRY_LONGEST_SECONDS)
                 self._reader.retry()
+                self._producer_drop()
         self.close()
 
     def turn(self) -> int:
@@ -100,21 +101,35 @@ class Relay:
             self._producer.close(timeout=5)
             self._producer = None
 
+    def _producer_drop(self) -> None:
+        """Have the next turn make a new producer: after a failed delivery this one may have given up for good."""
+        try:
+            self.close()
+        except Exception:
+            logger.exception("the producer did not close")
+            self._producer = None
+
     def _publish(self, messages: Sequence[Raw]) -> None:
         if self._producer is None:
             topic_ensure()
             self._producer = self._producer_create()
         futures = [
-            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=self._record(message))
-            for message in messages
+            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=value)
+            for value in _records(messages)
         ]
         self._producer.flush(timeout=ACK_SECONDS)
         for future in futures:
             future.get(timeout=ACK_SECONDS)
 
-    @staticmethod
-    def _record(message: Raw) -> bytes:
-        entry_id, fields = message
-        return record_encode(
-            entry_id.decode(), int(fields[b"campaign"]), int(fields[b"epoch"]), fields[b"packed"]
-        )
+
+def _records(messages: Sequence[Raw]) -> list[bytes]:
+    """Return the records of what can be read; of the rest the settler makes dead letters."""
+    records = []
+    for entry_id, fields in messages:
+        try:
+            campaign_id, epoch, packed = int(fields[b"campaign"]), int(fields[b"epoch"]), fields[b"packed"]
+        except (KeyError, ValueError) as error:
+            logger.error("outbox entry %s is not relayed: %r", entry_id.decode(), error)
+        else:
+            records.append(record_encode(entry_id.decode(), campaign_id, epoch, packed))
+    return records

@@ -154,7 +154,7 @@ def campaign_is_drained(*, campaign_id: int, store: SaleStore) -> bool:
         return False
     start = "-"
     while page := store.client.xrange(keys.outbox_key(), min=start, count=1_000):
-        if any(outbox.entry_decode(raw).sale_id == campaign_id for raw in page):
+        if any(entry.sale_id == campaign_id for entry in outbox.entries_split(page)[0]):
             return False
         start = f"({page[-1][0].decode()}"
     return True

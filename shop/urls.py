@@ -12,3 +12,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("shop.site.health_urls")),
 ]
 urlpatterns += i18n_patterns(path("", include("shop.site.urls")))
+
+handler400 = "shop.site.faults.bad_request"
+handler403 = "shop.site.faults.permission_denied"
+handler404 = "shop.site.faults.page_not_found"
+handler500 = "shop.site.faults.server_error"

@@ -8,7 +8,7 @@ _LINE = {"product_id": "7", "title": "Paper lantern", "unit_price": "199.00", "q
 _PENDING = {
     "number": "MFRGGZDFMZTWQ2LK",
     "status": "pending",
-    "reason": "",
+    "reason": None,
     "reservation_id": "12-mfrggzdfmztwq2lknnwg23tpoa",
     "campaign_id": "12",
     "units": 1,
@@ -90,6 +90,7 @@ SIGNATURE_HEADERS = [
 ]
 
 READ = {**NOT_AUTHENTICATED, **NOT_ACCEPTABLE}
+BAD_CURSOR = {404: refusal("The cursor is none of ours.", code="not_found", message="There is nothing here.")}
 NOT_FOUND = {
     404: refusal(
         "It does not exist or is not yours.", code="orders.not_found", message="There is no such order."

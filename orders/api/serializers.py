@@ -4,7 +4,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from orders.models import Order, OrderLine, OrderStatus, Payment, RefundStatus
+from orders.models import LostReason, Order, OrderLine, OrderStatus, Payment, RefundStatus
 from orders.payments.sandbox import SandboxOutcome
 
 
@@ -40,6 +40,7 @@ class OrderOutput(serializers.ModelSerializer):
     """One order of the caller's."""
 
     campaign_id = serializers.CharField(source="sale_id", read_only=True, allow_null=True)
+    reason = serializers.SerializerMethodField(help_text="Why it was lost or ended; null while it holds.")
     pay_by = serializers.SerializerMethodField(help_text="While pending: when the chance to pay ends.")
     lines = OrderLineOutput(many=True, read_only=True)
     payments = PaymentOutput(many=True, read_only=True)
@@ -68,6 +69,11 @@ class OrderOutput(serializers.ModelSerializer):
             "server_time",
         ]
         read_only_fields = fields
+
+    @extend_schema_field({"type": ["string", "null"], "enum": [*LostReason.values, None]})
+    def get_reason(self, order: Order) -> str | None:
+        """Return why the order was lost or ended."""
+        return order.reason or None
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
     def get_pay_by(self, order: Order) -> str | None:

@@ -30,7 +30,11 @@ class OrderListView(generics.ListAPIView):
         tags=["orders"],
         summary="My orders",
         description="Newest first. Reservations that were lost are not orders; they are listed under seckill.",
-        responses={200: OpenApiResponse(OrderOutput(many=True), examples=[doc.PENDING]), **doc.READ},
+        responses={
+            200: OpenApiResponse(OrderOutput(many=True), examples=[doc.PENDING]),
+            **doc.READ,
+            **doc.BAD_CURSOR,
+        },
     )
     def get(self, request: Request) -> Response:
         """Return one page."""

@@ -315,17 +315,23 @@ def _close_finish(campaign_id: int, *, store: SaleStore, now: datetime) -> bool:
     if sale.phase == SalePhase.CLOSING:
         if not campaign_is_drained(campaign_id=campaign_id, store=store):
             return False
-        retry_transaction(lambda: _hand_back(sale, now))
+        if not retry_transaction(lambda: _hand_back(sale, now)):
+            return False
     answer = store.run([scripts.close_call(campaign_id)])[0]
     return answer in (SwitchCode.OK, SwitchCode.OLD)
 
 
-def _hand_back(sale: Sale, now: datetime) -> None:
-    """Give allotment − sold to the product in one transaction. Locks go products → sales."""
+def _hand_back(sale: Sale, now: datetime) -> bool:
+    """Give allotment − sold to the product in one transaction; return whether the sale is closed now.
+
+    A late payment that is being decided may still take units: it is waited for. Locks go products → sales.
+    """
     Product.objects.select_for_update().get(pk=sale.product_id)
     locked = Sale.objects.select_for_update().get(pk=sale.pk)
-    if locked.phase != SalePhase.CLOSING or locked.orders.filter(status=OrderStatus.READMITTING).exists():
-        return
+    if locked.phase != SalePhase.CLOSING:
+        return locked.phase == SalePhase.CLOSED
+    if locked.orders.filter(status=OrderStatus.READMITTING).exists():
+        return False
     units = locked.allotment - locked.sold - locked.handed_back
     Sale.objects.filter(pk=sale.pk).update(phase=SalePhase.CLOSED, handed_back=F("handed_back") + units)
     if units:
@@ -336,6 +342,7 @@ def _hand_back(sale: Sale, now: datetime) -> None:
             reference=f"campaign {sale.pk}",
             now=now,
         )
+    return True
 
 
 def _campaign(campaign_id: int) -> Campaign:

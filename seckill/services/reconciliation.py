@@ -78,6 +78,8 @@ def server_compare(store: SaleStore) -> list[Finding]:
             Finding(campaign.pk, text)
             for text in _campaign_compare(store, campaign, waiting.get(campaign.pk, {}))
         ]
+    for (entry_id, _), error in outbox.entries_split(store.client.xrange(keys.outbox_key()))[1]:
+        findings.append(Finding(None, f"outbox entry {entry_id.decode()} cannot be read: {error}"))
     undecided = sum(units for members in waiting.values() for units in members.values())
     opened = int(store.client.hget(keys.shard_key(), "open") or 0)
     if opened != undecided:
@@ -99,7 +101,7 @@ def _settle_what_has_rows(store: SaleStore, *, now: datetime) -> Iterable[Findin
 
 
 def _all_entries(store: SaleStore) -> list[Entry]:
-    return [outbox.entry_decode(raw) for raw in store.client.xrange(keys.outbox_key())]
+    return outbox.entries_split(store.client.xrange(keys.outbox_key()))[0]
 
 
 def _all_have_rows(entry: Entry) -> bool:

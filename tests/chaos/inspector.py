@@ -16,14 +16,18 @@ TOKEN_SECONDS = 3_600
 
 
 def prepare() -> None:
-    """Bring the database up to date and have the sale's server trusted."""
+    """Bring the database up to date, make the topic, and have the sale's server trusted."""
+    from django.conf import settings
     from django.core.management import call_command
     from django.utils import timezone
 
+    from seckill.relay import topic_ensure
     from seckill.services.reconciliation import server_verify
     from seckill.store import unverified_store
 
     call_command("migrate", verbosity=0)
+    if settings.KAFKA_BOOTSTRAP_SERVERS:
+        topic_ensure()  # the relay makes it with its first message; the first trial waits for the consumer before
     if findings := server_verify(store=unverified_store(), now=timezone.now()):
         raise RuntimeError(f"a fresh server is not trusted: {findings}")
 

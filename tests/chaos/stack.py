@@ -180,9 +180,10 @@ class Stack:
         )
 
     def logs(self, *, lines: int = 15) -> str:
-        """Return the end of every log."""
-        tails = [f"--- {name}\n{process.log_tail(lines=lines)}" for name, process in self._processes.items()]
-        return "\n".join(tails)
+        """Return the end of every log that is not empty."""
+        paths = [*sorted(self.folder.glob("*.log")), *sorted((self.folder / "logs").glob("*.log"))]
+        tails = [(path.name, path.read_text(errors="replace").splitlines()[-lines:]) for path in paths]
+        return "\n".join(f"--- {name}\n" + "\n".join(tail) for name, tail in tails if tail)
 
     # ---- faults
 

@@ -1,5 +1,6 @@
 """A published campaign on real servers, and threads that start together, for the races of the sale."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -9,8 +10,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from orders.events import Entry, reservation_id_text
-from orders.models import HOLDING, Order, Sale
+from orders.events import Entry
+from orders.models import HOLDING, Order, Sale, SalePhase
 from orders.services import place
 from seckill import keys, outbox, scripts
 from seckill.models import Campaign
@@ -52,6 +53,7 @@ class OpenSale:
     """One campaign, published and live, with what the races do to it and count afterwards."""
 
     def __init__(self, server: ValkeyServer, *, allotment: int, limit: int = 2, users: int = 0) -> None:
+        Sale.objects.update(phase=SalePhase.CLOSED)  # earlier rounds are over: their keys go with the next line
         server.clear()
         sale_store().close()
         self.now: datetime = timezone.now()
@@ -103,5 +105,6 @@ class OpenSale:
         """Return the product's ordinary stock."""
         return Product.objects.get(pk=self.product.pk).stock
 
-    def rid(self, raw: bytes) -> str:
-        return reservation_id_text(self.pk, raw)
+    def raw(self, at: int) -> bytes:
+        """Return the 16 bytes of this campaign's reservation number `at`."""
+        return hashlib.md5(f"{self.pk}/{at}".encode()).digest()

@@ -83,7 +83,7 @@ def test_order_body_has_text_money_ids_and_times(client, sale, user):
     assert body == {
         "number": order.number,
         "status": "pending",
-        "reason": "",
+        "reason": None,
         "reservation_id": order.reservation_id,
         "campaign_id": str(sale.pk),
         "units": 1,

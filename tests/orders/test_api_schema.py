@@ -12,7 +12,7 @@ def paths():
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
     [
-        ("/api/v1/orders/", "get", {"200", "401", "406"}),
+        ("/api/v1/orders/", "get", {"200", "401", "404", "406"}),
         ("/api/v1/orders/{number}/", "get", {"200", "401", "404", "406"}),
         (
             "/api/v1/orders/{number}/pay/",

@@ -3,11 +3,15 @@
 import hashlib
 import inspect
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from orders.models import Sale
 from seckill import scripts
 
 
@@ -40,3 +44,20 @@ def function_change(
     exec(compile(source, f"<{name} without a guard>", "exec"), vars(module), made)
     for place in (module, *importers):
         patch.setattr(place, name, made[name])
+
+
+@contextmanager
+def sales_unconstrained() -> Iterator[None]:
+    """Let the table take sales that are oversold, so that a missing guard shows; the counters are 0 afterwards."""
+    everything = Sale._meta.constraints
+    (constraint,) = (each for each in everything if each.name == "sale_never_oversold")
+    # SQLite makes the table again from the model, so the model must not name it either.
+    with pytest.MonkeyPatch.context() as patch, connection.schema_editor() as editor:
+        patch.setattr(Sale._meta, "constraints", [each for each in everything if each is not constraint])
+        editor.remove_constraint(Sale, constraint)
+    try:
+        yield
+    finally:
+        Sale.objects.update(sold=0, handed_back=0)
+        with connection.schema_editor() as editor:
+            editor.add_constraint(Sale, constraint)
