@@ -1,7 +1,9 @@
-"""The one exception to the content policy: django-silk's own pages, which staff alone can open."""
+"""django-silk: which requests it records, and the one exception to the content policy, for its own pages."""
 
+import random
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 # Silk's pages carry inline styles and handlers.
@@ -23,3 +25,23 @@ class SilkPolicyMiddleware:
         if request.path.startswith("/ops/silk/"):
             response["Content-Security-Policy"] = SILK_POLICY
         return response
+
+
+# Never on the hot path, and nothing of value in probes and files.
+_UNPROFILED = (
+    "/api/v1/seckill/",
+    "/api/v1/time/",
+    "/static/",
+    "/art/",
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/ops/",
+)
+
+
+def should_profile(request: HttpRequest) -> bool:
+    """Return whether silk records this request: the configured share of pages and API calls off the hot path."""
+    if request.path.startswith(_UNPROFILED):
+        return False
+    return random.uniform(0, 100) < settings.SILK_PERCENT  # noqa: S311  a sample, not a secret

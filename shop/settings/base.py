@@ -8,6 +8,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from shop.observability.logging_config import logging_config
+from shop.observability.profiler import should_profile
 from shop.settings.sockets import server_urls
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -236,11 +237,15 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # ---- profiler: staff only; on in development, a sampled share elsewhere ------------------------------------
 SILKY_AUTHENTICATION = True
 SILKY_AUTHORISATION = True
-SILKY_INTERCEPT_PERCENT = env.int("SILK_PERCENT", default=0)
+SILK_PERCENT = env.float("SILK_PERCENT", default=0)  # share of requests that are recorded
+SILKY_INTERCEPT_FUNC = should_profile
 SILKY_MAX_RECORDED_REQUESTS = 2_000
 SILKY_MAX_RECORDED_REQUESTS_CHECK_PERCENT = 1
 SILKY_MAX_REQUEST_BODY_SIZE = 0  # bodies may hold passwords
 SILKY_MAX_RESPONSE_BODY_SIZE = 0
+
+# ---- metrics: with a token, or from this machine alone --------------------------------------------------
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # ---- logs -----------------------------------------------------------------------------------------------
 LOG_DIR = Path(env.str("LOG_DIR", default=str(VAR_DIR / "logs")))

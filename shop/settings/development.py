@@ -26,4 +26,4 @@ PAYMENT_SANDBOX_SECRET = env.str("PAYMENT_SANDBOX_SECRET", default="") or _kept_
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
 WHITENOISE_USE_FINDERS = True  # files as they lie in the tree: no collectstatic before a look
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-SILKY_INTERCEPT_PERCENT = env.int("SILK_PERCENT", default=100)
+SILK_PERCENT = env.float("SILK_PERCENT", default=100)

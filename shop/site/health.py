@@ -3,11 +3,14 @@
 import logging
 
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
 from seckill.health import SaleHealth, sale_health
+from shop.observability.metrics import metrics_allowed
 
 logger = logging.getLogger(__name__)
 
@@ -50,3 +53,12 @@ def readyz(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"status": "unavailable", "missing": ["database"]}, status=503)
     degraded = degraded_parts(sale_health())
     return JsonResponse({"status": "degraded" if degraded else "ok", "degraded": degraded})
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with this process's metrics for Prometheus; to anyone else it does not exist."""
+    if not metrics_allowed(request):
+        raise Http404
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
