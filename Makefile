@@ -7,12 +7,13 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST_ARGS ?=
 ARGS ?=
 
-.PHONY: help install install-test install-check test check bench demo messages clean
+.PHONY: help install install-test install-check test chaos check bench demo messages clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo       build what it needs, then start the whole shop on this machine'
 	@echo 'make test       the test suite, on SQLite and, where there is one, on a real MariaDB'
+	@echo 'make chaos      kill every process under load, at named points; CHAOS_TRIALS=3 a point, CHAOS_SEED replays'
 	@echo 'make check      style, types, import rules, migrations'
 	@echo 'make bench      benchmarks, as ratios'
 	@echo 'make messages   collect and compile translations (needs gettext)'
@@ -62,11 +63,15 @@ install-check: $(VENV)/.check $(VENV)/.mysqlclient
 
 # ---- what people run -------------------------------------------------------------------------------------
 # One process: the races need both cores for themselves. PYTEST_ARGS="-n 2 --dist loadfile" works too, for haste.
-# The MariaDB run goes last and leaves the browser out: pages are the same on both databases.
+# The MariaDB run goes last. It leaves the browser out, whose pages are the same on both databases, and the kill
+# tests, whose stacks bring their own database.
 test: install-test
 	@$(PY) -m tests.services check
 	$(PY) -m pytest $(PYTEST_ARGS)
-	@$(PY) -m tests.services mariadb -- $(PY) -m pytest -m "not browser" $(PYTEST_ARGS)
+	@$(PY) -m tests.services mariadb -- $(PY) -m pytest -m "not browser and not chaos" $(PYTEST_ARGS)
+
+chaos: install-test
+	$(PY) -m pytest tests/chaos $(PYTEST_ARGS)
 
 check: install-check
 	$(VENV)/bin/ruff check .

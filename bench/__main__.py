@@ -11,7 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench import machine
 from bench.refusals import refusal_rows
@@ -95,13 +97,13 @@ class Bench:
 def run(options: argparse.Namespace) -> Bench:
     """Measure what was asked for, one benchmark after the other."""
     bench = Bench()
-    turns = {"pairs": options.pairs, "seconds": options.seconds, "say": say}
+    turns: dict[str, Any] = {"pairs": options.pairs, "seconds": options.seconds, "say": say}
     with ExitStack() as closing:
         asked = [goal for goal in ON_THE_STACK if goal in options.goals]
         if asked:
             stack = closing.enter_context(SaleStack(say=say))
             for goal in asked:
-                bench.measure(goal, lambda goal=goal: ON_THE_STACK[goal](stack, **turns))
+                bench.measure(goal, partial(ON_THE_STACK[goal], stack, **turns))
     if "S15" in options.goals:
         bench.measure("S15", lambda: log_rows(pairs=options.pairs, say=say))
     if "S17" in options.goals:

@@ -7,7 +7,7 @@ from bench.rows import Row, median_row, not_measured
 from bench.servers import GoPeer, GranianServer, peer_program, peers_missing
 from bench.stack import SaleStack
 from bench.subjects import BROKER, RELAY, SERVER, VALKEY, Empty, Lane, LaneWithRelay, Peer
-from bench.turns import Say, Turn, Turns, interleave, quotients, values
+from bench.turns import Say, Subject, Turn, Turns, interleave, quotients, values
 from tests.services.availability import kafka_missing
 from tests.services.kafka import KafkaBroker
 
@@ -41,10 +41,9 @@ def _rate_rows(goal: str, turns: Turns) -> list[Row]:
 
 def classic_rows(stack: SaleStack, *, pairs: int, seconds: int, say: Say) -> list[Row]:
     """S1: against the textbook design with a real Kafka."""
-    names = (f"{CPU} (server + Valkey) ÷ Go classic with Kafka", f"{RATE} ÷ Go classic with Kafka")
     reason = peers_missing() or kafka_missing()
     if reason is not None:
-        return [not_measured("S1", name, reason) for name in names]
+        return [not_measured("S1", f"{what} ÷ Go classic with Kafka", reason) for what in (CPU, RATE)]
     say("building the peers and starting Kafka")
     peer_program()
     with ExitStack() as closing:
@@ -53,35 +52,35 @@ def classic_rows(stack: SaleStack, *, pairs: int, seconds: int, say: Say) -> lis
             broker.create_topic(topic, partitions=KAFKA_PARTITIONS)
         server = GoPeer("classic", valkey_port=stack.sale_port, kafka=broker.bootstrap)
         closing.enter_context(server)
-        ours, relayed = Lane(stack), LaneWithRelay(stack, broker=broker)
-        classic = Peer(stack, server, mode="classic", broker=broker)
-        turns = interleave([ours, classic, relayed], pairs=pairs, seconds=seconds, say=say)
-    cpu, rate = names
+        subjects: list[Subject] = [
+            Lane(stack),
+            Peer(stack, server, mode="classic", broker=broker),
+            LaneWithRelay(stack, broker=broker),
+        ]
+        turns = interleave(subjects, pairs=pairs, seconds=seconds, say=say)
+    return _classic_judged(turns, *turns)
+
+
+def _classic_judged(turns: Turns, ours: str, classic: str, relayed: str) -> list[Row]:
     both = (SERVER, VALKEY)
-    with_relay = [
-        a.cpu_us(*both, RELAY) / b.cpu_us(*both)
-        for a, b in zip(turns[relayed.name], turns[classic.name], strict=True)
-    ]
-    with_all = [
-        a.cpu_us(*both, RELAY, BROKER) / b.cpu_us(*both, BROKER)
-        for a, b in zip(turns[relayed.name], turns[classic.name], strict=True)
-    ]
+    cpu, rate = (f"{what} ÷ Go classic with Kafka" for what in (f"{CPU} ({SERVER} + {VALKEY})", RATE))
+    cpu_rounds, rate_rounds = (
+        quotients(turns, ours, classic, _cpu(*both)),
+        quotients(turns, ours, classic, _rate),
+    )
+    pairs = list(zip(turns[relayed], turns[classic], strict=True))
+    with_relay = [a.cpu_us(*both, RELAY) / b.cpu_us(*both) for a, b in pairs]
+    with_all = [a.cpu_us(*both, RELAY, BROKER) / b.cpu_us(*both, BROKER) for a, b in pairs]
     return [
-        median_row(
-            "S1", cpu, quotients(turns, ours.name, classic.name, _cpu(*both)), must=0.35, stretch=0.25
-        ),
-        median_row(
-            "S1", rate, quotients(turns, ours.name, classic.name, _rate), must=2.5, stretch=3.5, at_least=True
-        ),
+        median_row("S1", cpu, cpu_rounds, must=0.35, stretch=0.25),
+        median_row("S1", rate, rate_rounds, must=2.5, stretch=3.5, at_least=True),
         median_row("S1", "  the same CPU, our relay to Kafka included", with_relay),
         median_row("S1", "  the same CPU, our relay and on both sides the broker included", with_all),
         median_row(
-            "S1",
-            f"  {RATE} beside a working relay ÷ Go classic",
-            quotients(turns, relayed.name, classic.name, _rate),
+            "S1", f"  {RATE} beside a working relay ÷ Go classic", quotients(turns, relayed, classic, _rate)
         ),
-        *_cpu_rows("S1", turns, [ours.name, classic.name], *both),
-        *_cpu_rows("S1", turns, [relayed.name], *both, RELAY),
+        *_cpu_rows("S1", turns, [ours, classic], *both),
+        *_cpu_rows("S1", turns, [relayed], *both, RELAY),
         *_rate_rows("S1", turns),
     ]
 
@@ -89,7 +88,7 @@ def classic_rows(stack: SaleStack, *, pairs: int, seconds: int, say: Say) -> lis
 def script_rows(stack: SaleStack, *, pairs: int, seconds: int, say: Say) -> list[Row]:
     """S2: against one script call a request, and the same pipelined."""
     wanted = {"lua": (0.85, 0.65), "piped": (1.1, 0.90)}
-    names = {mode: f"{CPU} (server + Valkey) ÷ Go {mode}" for mode in wanted}
+    names = {mode: f"{CPU} ({SERVER} + {VALKEY}) ÷ Go {mode}" for mode in wanted}
     reason = peers_missing()
     if reason is not None:
         return [not_measured("S2", name, reason) for name in names.values()]
@@ -98,7 +97,8 @@ def script_rows(stack: SaleStack, *, pairs: int, seconds: int, say: Say) -> list
     with ExitStack() as closing:
         servers = {mode: closing.enter_context(GoPeer(mode, valkey_port=stack.sale_port)) for mode in wanted}
         peers = [Peer(stack, server, mode=mode) for mode, server in servers.items()]
-        turns = interleave([Lane(stack), *peers], pairs=pairs, seconds=seconds, say=say)
+        subjects: list[Subject] = [Lane(stack), *peers]
+        turns = interleave(subjects, pairs=pairs, seconds=seconds, say=say)
     rows = []
     for peer in peers:
         must, stretch = wanted[peer.mode]

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from bench.servers import BUILT, ROOT, GranianServer, SpecServer
 from bench.turns import Say
 from shop.settings.sockets import SALE, socket_folder, socket_path
 from shop.site.supervision.plan import DemoPlan, demo_plan, valkey_spec
+from shop.site.supervision.processes import ProcessSpec
 from tests.load.shop_api import reservations_path
 from tests.services.processes import ServiceFailed, free_port, wait_until
 
@@ -35,6 +37,7 @@ OPEN_MAX = 10_000_000
 # Ten times the shipped limit: wrk asks for each of 20,000 accounts again after a second or two.
 RATE_LIMIT = 200
 SETTLE_SECONDS = 10
+PRICE = Decimal("9.90")
 PEER_KEYS = ("{1}b", "{1}o")  # users and outbox of the Go peers
 # The environment of whoever runs the benchmark must not lead to his own servers or database.
 NOT_INHERITED = (
@@ -89,7 +92,7 @@ class SaleStack:
         )
         for spec in self.plan.servers:
             self._closing.enter_context(SpecServer(spec))
-        self.client = redis.Redis(unix_socket_path=str(socket_path(self.folder, SALE)))
+        self.client: Any = redis.Redis(unix_socket_path=str(socket_path(self.folder, SALE)))
         self._closing.callback(self.client.close)
         self._database_fill()
         self.web = self._closing.enter_context(self.web_server())
@@ -103,7 +106,7 @@ class SaleStack:
         (self.folder / "sale-run").mkdir()
         return plan
 
-    def _sale_spec(self) -> Any:
+    def _sale_spec(self) -> ProcessSpec:
         spec = valkey_spec(SALE, var_dir=self.folder, base_dir=ROOT)
         # Rewrites of the append-only file are this benchmark's to start, between two turns.
         words = ("--port", str(self.sale_port), "--bind", "127.0.0.1", "--auto-aof-rewrite-percentage", "0")
@@ -187,7 +190,7 @@ class SaleStack:
             name_en="Benchmark",
             starts_at=now,
             ends_at=now + timedelta(seconds=TOKEN_TTL_SECONDS),
-            price=_price(),
+            price=PRICE,
             limit_per_user=LIMIT_PER_USER,
             allotment=allotment,
             now=now,
@@ -229,7 +232,7 @@ class SaleStack:
         if found is None:
             names = {"name_zh": "性能测试", "name_en": "Benchmark", "slug": "benchmark"}
             category = Category.objects.add_root(names)
-            found = Product.objects.create(**names, category=category, price=_price())
+            found = Product.objects.create(**names, category=category, price=PRICE)
         return int(found.pk)
 
     def durability(self, appendfsync: str) -> None:
@@ -238,8 +241,8 @@ class SaleStack:
         :raises ServiceFailed: it does not
         """
         self.client.config_set("appendfsync", appendfsync)
-        found = self.client.config_get("appendfsync")
-        if found != {b"appendfsync": appendfsync.encode()} and found != {"appendfsync": appendfsync}:
+        found = self.client.config_get("appendfsync")["appendfsync"]
+        if found != appendfsync:
             raise ServiceFailed(f"Valkey's appendfsync is {found}, not {appendfsync}")
 
     def sale_start_again(self) -> None:
@@ -256,9 +259,3 @@ class SaleStack:
         findings = server_verify(store=unverified_store(), now=timezone.now())
         if findings:
             raise ServiceFailed(f"after its restart Valkey differs from the database: {findings}")
-
-
-def _price() -> Any:
-    from decimal import Decimal
-
-    return Decimal("9.90")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -14,13 +15,14 @@ from bench.turns import CpuClock, Turn, require, require_counted
 from bench.wrk import WrkResult
 from seckill import keys
 from shop.site.supervision.plan import relay_spec
+from shop.site.supervision.processes import ProcessSpec
 from tests.load.shop_api import reservations_path
 from tests.services.kafka import KafkaBroker
 from tests.services.processes import wait_until
 
 CONNECTIONS = 100
 RECORD_BYTES, MEMBER_BYTES = 24, 26  # as seckill.scripts packs them
-SERVER, VALKEY, RELAY, BROKER = "server", "valkey", "relay", "broker"
+SERVER, VALKEY, RELAY, BROKER = "server", "Valkey", "relay", "broker"
 RELAY_DRAIN_SECONDS = 120
 QUIET_SECONDS = 0.05
 UNSEEN_TOKENS_EACH = 4  # a turn that gets through them all meets some again
@@ -135,7 +137,7 @@ class Lane:
         return admitted
 
 
-def outbox_members(client: redis.Redis) -> int:
+def outbox_members(client: Any) -> int:
     """Return how many reservations the outbox holds."""
     count, start = 0, "-"
     while page := client.xrange(keys.outbox_key(), min=start, count=500):
@@ -180,7 +182,7 @@ class LaneWithRelay(Lane):
         require(moved == entries, f"{self.name}: {entries} entries in the outbox, {moved} records in Kafka")
         return turn
 
-    def _relay_spec(self, broker: KafkaBroker):
+    def _relay_spec(self, broker: KafkaBroker) -> ProcessSpec:
         environment = {
             **self.stack.plan.environment,
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
@@ -188,7 +190,7 @@ class LaneWithRelay(Lane):
         }
         return relay_spec(environment=environment)
 
-    def _group(self) -> dict[str, int] | None:
+    def _group(self) -> dict[str, Any] | None:
         try:
             groups = self.stack.client.xinfo_groups(keys.outbox_key())
         except redis.ResponseError:  # no stream yet

@@ -36,7 +36,9 @@ class Turn:
 class Subject(Protocol):
     """Something that can be measured again and again."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return what the table calls it; different from the others' names."""
 
     def turn(self, seconds: int) -> Turn:
         """Work for some seconds and prove it.

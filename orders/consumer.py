@@ -130,8 +130,19 @@ class KafkaSource:
         self._connected().commit()
 
     def retry(self) -> None:
-        """Go back to the last committed offsets."""
-        consumer = self._connected()
+        """Go back to the last committed offsets.
+
+        Where they cannot be read the next poll starts anew from them: reading on would commit, with the next
+        `done`, what was never decided.
+        """
+        try:
+            self._seek_to_committed(self._connected())
+        except Exception:
+            self.close()
+            raise
+
+    @staticmethod
+    def _seek_to_committed(consumer: Any) -> None:
         for partition in consumer.assignment():
             offset = consumer.committed(partition)
             if offset is None:
@@ -145,9 +156,9 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group, so that another consumer takes over at once."""
-        if self._consumer is not None:
-            self._consumer.close(autocommit=False)
-            self._consumer = None
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            consumer.close(autocommit=False)
 
     def _connected(self) -> Any:
         if self._consumer is None:

@@ -6,12 +6,13 @@ a common snapshot, so units that are being decided at that moment are counted as
 
 from dataclasses import dataclass, field
 
-from django.db.models import Sum
+from django.db.models import Q, QuerySet, Sum
 
 from orders.events import reservation_id_text
-from orders.models import Order, OrderStatus, Sale, SalePhase
+from orders.models import HOLDING, Order, OrderStatus, Sale, SalePhase
 from seckill import keys, outbox
 from seckill.models import Campaign
+from seckill.scripts import RecordState, records_unpack
 from seckill.store import SaleStore, unverified_store
 
 _PAID = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.COMPLETED)
@@ -22,6 +23,7 @@ _SAMPLES = 5  # of which one quiet one is enough: a residue that stays is real
 class Equation:
     """One campaign's sum in units. in_motion: decided in the database, not yet told to Valkey.
 
+    returning: held by Valkey for orders that have ended or wait to be readmitted.
     residue: allotment minus all that was found; problems: what to look at, with reservation ids.
     """
 
@@ -71,10 +73,14 @@ def _sample(store: SaleStore, campaign_id: int) -> Equation:
     waiting = _waiting(store, campaign_id)
     sale = Sale.objects.get(pk=campaign_id)
     units = dict(Order.objects.filter(sale_id=campaign_id).values_list("status").annotate(Sum("units")))
-    moving = _moving(campaign_id, list(waiting))
     unpaid = units.get(OrderStatus.PENDING, 0)
     paid = sum(units.get(status, 0) for status in _PAID)
-    returning = 0 if sale.phase == SalePhase.CLOSED else _returning(campaign_id)
+    orders = Order.objects.filter(sale_id=campaign_id, user__isnull=False)
+    deciding = orders.filter(reservation_id__in=waiting, status__in=HOLDING)
+    in_motion = _units(store, campaign_id, deciding, RecordState.RESERVED)
+    giving_back = orders.filter(Q(return_due=True) | Q(status=OrderStatus.READMITTING))
+    closed = sale.phase == SalePhase.CLOSED  # then `handed_back` has counted them already
+    returning = 0 if closed else _units(store, campaign_id, giving_back, RecordState.CONFIRMED)
     problems = _database_problems(sale, unpaid + paid)
     if raw[0] is None:
         left = reserved = 0
@@ -85,7 +91,6 @@ def _sample(store: SaleStore, campaign_id: int) -> Equation:
             problems.append(
                 f"Valkey: left {left} + reserved {reserved} + confirmed {confirmed} ≠ {allotment}"
             )
-    in_motion = sum(moving.values())
     residue = sale.allotment - (left + reserved - in_motion + unpaid + paid + returning + sale.handed_back)
     return Equation(
         campaign_id=campaign_id,
@@ -103,25 +108,27 @@ def _sample(store: SaleStore, campaign_id: int) -> Equation:
     )
 
 
-def _waiting(store: SaleStore, campaign_id: int) -> dict[str, int]:
-    """Return {reservation id: units} of the campaign's outbox entries."""
-    waiting: dict[str, int] = {}
-    for entry in outbox.entries_split(store.client.xrange(keys.outbox_key()))[0]:
-        if entry.sale_id == campaign_id:
-            waiting.update({reservation_id_text(campaign_id, m.reservation): m.units for m in entry.members})
-    return waiting
+def _waiting(store: SaleStore, campaign_id: int) -> list[str]:
+    """Return the reservation ids of the campaign's outbox entries."""
+    entries, _ = outbox.entries_split(store.client.xrange(keys.outbox_key()))
+    mine = (member for entry in entries if entry.sale_id == campaign_id for member in entry.members)
+    return [reservation_id_text(campaign_id, member.reservation) for member in mine]
 
 
-def _moving(campaign_id: int, reservation_ids: list[str]) -> dict[str, int]:
-    """Return {reservation id: units} of those that have a row while their entry still waits in the outbox."""
-    rows = Order.objects.filter(sale_id=campaign_id, reservation_id__in=reservation_ids)
-    found = rows.exclude(status=OrderStatus.REFUSED).values_list("reservation_id", "units")
-    return {reservation_id: units for reservation_id, units in found if reservation_id}
-
-
-def _returning(campaign_id: int) -> int:
-    rows = Order.objects.filter(sale_id=campaign_id, return_due=True)
-    return rows.aggregate(units=Sum("units"))["units"] or 0
+def _units(store: SaleStore, campaign_id: int, orders: QuerySet[Order], state: RecordState) -> int:
+    """Return the units of those orders whose record in Valkey has this state; the two differ for moments."""
+    rows = list(orders.values_list("reservation_id", "user_id"))
+    if not rows:
+        return 0
+    users = sorted({str(user_id) for _, user_id in rows})
+    held = (
+        record
+        for packed in store.client.hmget(keys.users_key(campaign_id), users)
+        for record in records_unpack(packed)
+        if record.state == state
+    )
+    wanted = {reservation_id for reservation_id, _ in rows}
+    return sum(r.units for r in held if reservation_id_text(campaign_id, r.reservation) in wanted)
 
 
 def _database_problems(sale: Sale, held: int) -> list[str]:

@@ -56,9 +56,16 @@ def entries_decode(raws: Iterable[Raw]) -> list[Entry]:
     return entries
 
 
-def entries_older_than(store: SaleStore, *, until_ms: int, count: int) -> list[Entry]:
-    """Return the oldest entries that were written before `until_ms` (Valkey's clock)."""
-    return entries_decode(store.client.xrange(keys.outbox_key(), min="-", max=str(until_ms), count=count))
+def page_older_than(store: SaleStore, *, start: str = "-", until_ms: int, count: int) -> list[Raw]:
+    """Return the oldest messages from `start` on that were written before `until_ms` (Valkey's clock)."""
+    page: list[Raw] = store.client.xrange(keys.outbox_key(), min=start, max=str(until_ms), count=count)
+    return page
+
+
+def page_has_shrunk(store: SaleStore, page: Sequence[Raw]) -> bool:
+    """Tell whether any message of a page has left the outbox since."""
+    there = store.client.xrange(keys.outbox_key(), min=page[0][0], max=page[-1][0], count=len(page))
+    return len(there) < len(page)
 
 
 def entry_drop(store: SaleStore, entry: Entry) -> None:

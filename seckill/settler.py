@@ -83,7 +83,12 @@ class Settler:
 
     def _operations(self, now: datetime) -> None:
         for operation in CampaignOperation.objects.filter(done_at=None).order_by("campaign_id", "number"):
-            operation_apply(operation=operation, store=sale_store(), now=now)
+            try:
+                operation_apply(operation=operation, store=sale_store(), now=now)
+            except redis.RedisError:
+                raise  # the others would wait for the same server
+            except Exception:
+                logger.exception("operation %s failed and is tried again", operation)
 
 
 def entries_settle(*, store: SaleStore, now: datetime, after_seconds: float | None = None) -> int:
@@ -94,12 +99,18 @@ def entries_settle(*, store: SaleStore, now: datetime, after_seconds: float | No
     wait_ms = int(1000 * (settings.SALE_SETTLE_AFTER_SECONDS if after_seconds is None else after_seconds))
     seconds, micros = store.commands([("TIME",)])[0]
     until_ms = int(seconds) * 1000 + int(micros) // 1000 - wait_ms
-    entries = outbox.entries_older_than(store, until_ms=until_ms, count=ENTRIES_AT_ONCE)
-    if entries:
-        entries_place(entries=entries, source="settler", now=now)
-        _drop_old_epochs(store, entries)
-        logger.info("%d overdue entries settled", len(entries))
-    return len(entries)
+    settled, start = 0, "-"
+    while page := outbox.page_older_than(store, start=start, until_ms=until_ms, count=ENTRIES_AT_ONCE):
+        if entries := outbox.entries_decode(page):
+            entries_place(entries=entries, source="settler", now=now)
+            _drop_old_epochs(store, entries)
+            settled += len(entries)
+        if outbox.page_has_shrunk(store, page):
+            break
+        start = f"({page[-1][0].decode()}"  # none of these can leave yet, so look behind them
+    if settled:
+        logger.info("%d overdue entries settled", settled)
+    return settled
 
 
 def _drop_old_epochs(store: SaleStore, entries: Sequence[Entry]) -> None:

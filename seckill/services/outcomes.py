@@ -15,6 +15,8 @@ from seckill.store import SaleStore
 
 logger = logging.getLogger("seckill.outcomes")
 
+OUTCOMES_A_CALL = 500  # Lua unpacks at most 8,000 values, two for each reservation's record
+
 
 class RecordMissing(Exception):
     """The database confirms a reservation that Valkey does not hold: pause and rebuild."""
@@ -60,11 +62,16 @@ def outcomes_apply(*, outcomes: Sequence[Outcome], store: SaleStore, now: dateti
     by_call: defaultdict[tuple[int, bool], list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_call[outcome.sale_id, outcome.won].append(outcome)
+    groups = [
+        (sale_id, won, group[start : start + OUTCOMES_A_CALL])
+        for (sale_id, won), group in by_call.items()
+        for start in range(0, len(group), OUTCOMES_A_CALL)
+    ]
     calls = [
         (scripts.confirm_call if won else scripts.release_call)(sale_id, group, entry=None)
-        for (sale_id, won), group in by_call.items()
+        for sale_id, won, group in groups
     ]
-    for group, raw in zip(by_call.values(), _run(store, calls), strict=True):
+    for (_, _, group), raw in zip(groups, _run(store, calls), strict=True):
         for outcome, code in zip(group, scripts.move_reply(raw), strict=True):
             _note(outcome, code, store=store, now=now)
 

@@ -6,7 +6,6 @@ from django.db import DatabaseError, connection
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from seckill.health import SaleHealth, sale_health

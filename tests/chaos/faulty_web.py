@@ -14,7 +14,9 @@ from seckill.store import AsyncSaleStore
 from tests.chaos.faults import Faults
 
 _reserving: ContextVar[bool] = ContextVar("reserving", default=False)
-_batches: deque[list[int]] = deque()  # [answers handed to the server, answers in all] of each batch, oldest first
+_batches: deque[list[int]] = (
+    deque()
+)  # [answers handed to the server, answers in all] of each batch, oldest first
 
 
 def install(faults: Faults) -> None:
@@ -44,7 +46,7 @@ def _script(faults: Faults) -> None:
         return await read(connection)
 
     Lane._reserve_call = reserve_and_pass  # type: ignore[method-assign]
-    AsyncSaleStore._read = staticmethod(pass_and_read)  # type: ignore[method-assign,assignment]
+    AsyncSaleStore._read = staticmethod(pass_and_read)  # type: ignore[method-assign]
 
 
 def _answers(faults: Faults) -> None:
@@ -61,7 +63,7 @@ def _answers(faults: Faults) -> None:
         if batch[0] < batch[1]:
             faults.passed("web.mid_batch", answered=batch[0], batch=batch[1])
 
-    lane._send = send_and_pass
+    lane._send = send_and_pass  # type: ignore[assignment]
 
 
 def _ids(faults: Faults) -> None:

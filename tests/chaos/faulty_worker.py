@@ -34,9 +34,10 @@ def _judge(faults: Faults) -> None:
 
     from orders.consumer import Consumer
     from orders.services import place
+    from orders.services.transactions import retry_transaction
     from orders.signals import entries_decided
 
-    retry, send, turn = place.retry_transaction, entries_decided.send, Consumer._turn
+    retry, send, turn = retry_transaction, entries_decided.send, Consumer._turn
 
     def retry_and_pass(work: Callable[[], None]) -> None:
         def work_and_pass() -> None:
@@ -57,7 +58,7 @@ def _judge(faults: Faults) -> None:
         faults.passed("mariadb.while_idle_between_batches", in_transaction=connection.in_atomic_block)
         turn(self)
 
-    place.retry_transaction = retry_and_pass  # type: ignore[assignment]
+    place.retry_transaction = retry_and_pass  # type: ignore[attr-defined,assignment]
     entries_decided.send = pass_and_send  # type: ignore[method-assign]
     Consumer._turn = pass_and_turn  # type: ignore[method-assign]
 
@@ -75,7 +76,7 @@ def _source(source: Any, faults: Faults) -> None:
 
     @functools.wraps(poll)
     def poll_and_note(self: Any, *, timeout_seconds: float) -> Sequence[Any]:
-        entries = poll(self, timeout_seconds=timeout_seconds)
+        entries: Sequence[Any] = poll(self, timeout_seconds=timeout_seconds)
         if _has_partitions(self):
             faults.note(CONSUMER_READY, str(os.getpid()))
         if entries and faults.guard_is_off("consumer.done_after_place"):
@@ -114,7 +115,7 @@ def _outcomes(faults: Faults) -> None:
         return read(connection)
 
     outcomes._run = run_marked
-    SaleStore._read = staticmethod(pass_and_read)  # type: ignore[method-assign,assignment]
+    SaleStore._read = staticmethod(pass_and_read)  # type: ignore[method-assign]
 
 
 def _settler(faults: Faults) -> None:
@@ -133,7 +134,7 @@ def _settler(faults: Faults) -> None:
 def _session() -> None:
     import kafka
 
-    class QuickConsumer(kafka.KafkaConsumer):  # type: ignore[misc]
+    class QuickConsumer(kafka.KafkaConsumer):
         def __init__(self, *topics: str, **configuration: Any) -> None:
             configuration |= {"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": HEARTBEAT_MS}
             super().__init__(*topics, **configuration)

@@ -71,8 +71,8 @@ def backlog() -> int:
 def judge(*, path: str) -> dict[str, Any]:
     """Judge a history; the report and whether all held."""
     from tests.chaos.history import history_read
-    from tests.chaos.oracle import judge as judge_history
-    from tests.chaos.oracle import report
+    from tests.chaos.judgement import judge as judge_history
+    from tests.chaos.judgement import report
     from tests.load.verdict import exit_code
 
     checks = judge_history(history_read(Path(path)))
@@ -103,7 +103,7 @@ def answer(line: str) -> dict[str, Any]:
     close_old_connections()
     try:
         return {"ok": COMMANDS[command](**arguments)}
-    except Exception:  # the test shows it
+    except Exception:  # noqa: BLE001  the test raises it
         return {"error": traceback.format_exc()}
 
 

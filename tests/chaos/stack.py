@@ -49,11 +49,18 @@ class Stack:
         self._servers: dict[str, Server] = {}
         self._processes: dict[str, ManagedProcess] = {}
         self._inspector: subprocess.Popen[str] | None = None
+        self._client: redis.Redis | None = None
 
     @property
     def url(self) -> str:
         """The shop's address."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def sale_client(self) -> "redis.Redis":
+        """A client of the sale's Valkey that repeats nothing by itself."""
+        assert self._client is not None
+        return self._client
 
     # ---- start and end
 
@@ -74,7 +81,7 @@ class Stack:
         for spec in plan.servers:
             self._launch(spec, SALE_PROCESS if spec.name == "sale" else spec.name)
         self._await_ready(*self._processes)
-        self.sale_client = redis.Redis.from_url(
+        self._client = redis.Redis.from_url(
             plan.addresses["REDIS_URL"], retry=Retry(NoBackoff(), 0), socket_timeout=2
         )
         self._start_inspector()
@@ -87,7 +94,10 @@ class Stack:
     def _start_servers(self) -> dict[str, str]:
         """Start MariaDB and Kafka where this kind has them; return the variables that name them."""
         if self.kind == EMBEDDED:
-            return {"DATABASE_URL": f"sqlite:///{self.folder / 'shop.sqlite3'}", "KAFKA_BOOTSTRAP_SERVERS": ""}
+            return {
+                "DATABASE_URL": f"sqlite:///{self.folder / 'shop.sqlite3'}",
+                "KAFKA_BOOTSTRAP_SERVERS": "",
+            }
         mariadb, kafka = MariaDBServer(), KafkaBroker()
         with kafka.properties_path.open("a") as properties:
             properties.write(BROKER_EXTRA)
@@ -113,7 +123,9 @@ class Stack:
         program, *words = spec.command
         if spec.name == "web":
             return replace(
-                spec, command=(program, *words[:-1], "tests.chaos.faulty_asgi:application"), environment=environment
+                spec,
+                command=(program, *words[:-1], "tests.chaos.faulty_asgi:application"),
+                environment=environment,
             )
         kept = words[2:]  # after `-m celery`, or `manage.py relay`
         return replace(spec, command=(program, *ENTRIES[spec.name], *kept), environment=environment)
@@ -140,6 +152,8 @@ class Stack:
         if self._inspector is not None:
             self._inspector.kill()
             self._inspector.communicate()
+        if self._client is not None:
+            self._client.close()
         for process in reversed(self._processes.values()):
             process.end()
         for server in self._servers.values():
@@ -153,7 +167,8 @@ class Stack:
 
         :raises ServiceFailed: it failed; the message is its traceback
         """
-        assert self._inspector is not None and self._inspector.stdin is not None
+        assert self._inspector is not None
+        assert self._inspector.stdin is not None
         assert self._inspector.stdout is not None
         self._inspector.stdin.write(json.dumps([command, arguments]) + "\n")
         self._inspector.stdin.flush()

@@ -13,7 +13,10 @@ def _consumer(**configuration: Any) -> Any:
     from kafka import KafkaConsumer
 
     return KafkaConsumer(
-        bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS, client_id="oracle", request_timeout_ms=10_000, **configuration
+        bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS,
+        client_id="oracle",
+        request_timeout_ms=10_000,
+        **configuration,
     )
 
 

@@ -139,13 +139,16 @@ def _begin(stack: Stack, fault: Fault, seed: str, settle_seconds: float) -> Runn
         url=stack.url,
         campaign_id=made["campaign_id"],
         tokens=tokens,
-        requests=rng.randint(450, 600),
+        requests=rng.randint(350, 500),
         run_id=uuid.UUID(int=rng.getrandbits(128)).hex,
         seed=rng.getrandbits(32),
     )
     shoppers = crowd.shoppers
     watcher = Watcher(
-        url=stack.url, accepted=lambda: list(shoppers.history.accepted), tokens=tokens, seed=rng.getrandbits(32)
+        url=stack.url,
+        accepted=lambda: list(shoppers.history.accepted),
+        tokens=tokens,
+        seed=rng.getrandbits(32),
     )
     crowd.start()
     watcher.start()
@@ -160,7 +163,9 @@ def _strike(running: Running, fault: Fault) -> Evidence | None:
     if fault.moment is not None:
         return fault.moment(running)
     stack = running.stack
-    number = stack.arm(fault.point, passes=running.rng.randint(1, 5), victim="" if fault.is_own else fault.victim)
+    number = stack.arm(
+        fault.point, passes=running.rng.randint(1, 5), victim="" if fault.is_own else fault.victim
+    )
     _within(MOMENT_SECONDS, lambda: stack.evidence(number) is not None or not running.crowd.sending)
     stack.disarm()
     return stack.evidence(number)

@@ -1,15 +1,17 @@
 """One published campaign on the real servers, and short words for what tests do to it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from orders import signals
-from orders.events import reservation_id_parse
+from orders.events import reservation_id_parse, reservation_id_text
+from orders.services import transactions
 from seckill import keys, scripts
 from seckill.scripts import Record, ReserveCode
 from seckill.services import reservations
@@ -33,7 +35,7 @@ class LiveSale(OpenSale):
         """Have the script admit one reservation, in an entry of its own; return its id."""
         raw = hashlib.md5(str(next(_numbers)).encode()).digest()
         assert self.reserve((user.pk, raw, units)).codes == [ReserveCode.ACCEPTED]
-        return self.rid(raw)
+        return reservation_id_text(self.pk, raw)
 
     def won(self, user: User, units: int = 1) -> str:
         """Admit and decide one reservation; return its id."""
@@ -78,4 +80,28 @@ def nobody_listens() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for signal in (signals.entries_decided, signals.outcomes_due, signals.judge_disagreed):
             patch.setattr(signal, "receivers", [])
+        yield
+
+
+@contextmanager
+def commits_seen() -> Iterator[None]:
+    """Run what waits for a commit when each service's own transaction ends, inside the test's that is rolled back.
+
+    It saves emptying every table after each test; what needs several connections cannot use it.
+    """
+    genuine, depth = transactions._attempt, 0
+
+    def attempt(work: Callable[[], Any]) -> Any:
+        nonlocal depth
+        depth += 1
+        try:
+            result = genuine(work)
+        finally:
+            depth -= 1
+        while depth == 0 and connection.run_on_commit:
+            connection.run_on_commit.pop(0)[1]()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transactions, "_attempt", attempt)
         yield

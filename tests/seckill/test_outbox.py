@@ -1,6 +1,7 @@
 """The outbox as a log with readers: nothing is skipped, and what is decided asks for nobody's attention."""
 
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -74,16 +75,27 @@ def test_entry_decode_refuses_what_it_cannot_read(changes: dict[bytes, bytes | N
         entry_decode((b"17-4", {name: value for name, value in fields.items() if value is not None}))
 
 
-def test_entries_older_than_takes_the_oldest_before_the_moment(store: SaleStore) -> None:
+def test_page_older_than_takes_the_oldest_before_the_moment(store: SaleStore) -> None:
     for ms in (1000, 2000, 3000):
         store.client.xadd(keys.outbox_key(), {"campaign": 7, "epoch": 1, "packed": PACKED}, id=f"{ms}-1")
 
-    assert [e.entry_id for e in outbox.entries_older_than(store, until_ms=2000, count=9)] == [
-        "1000-1",
-        "2000-1",
-    ]
-    assert [e.entry_id for e in outbox.entries_older_than(store, until_ms=9999, count=1)] == ["1000-1"]
-    assert outbox.entries_older_than(store, until_ms=999, count=9) == []
+    def page(**words: Any) -> list[str]:
+        return ids(outbox.page_older_than(store, **words))
+
+    assert page(until_ms=2000, count=9) == ["1000-1", "2000-1"]
+    assert page(until_ms=9999, count=1) == ["1000-1"]
+    assert page(until_ms=9999, count=9, start="(1000-1") == ["2000-1", "3000-1"]
+    assert page(until_ms=999, count=9) == []
+
+
+def test_page_has_shrunk_when_one_of_its_entries_has_left(store: SaleStore) -> None:
+    written = [entry_add(store) for _ in range(4)]
+    page = outbox.page_older_than(store, until_ms=10**15, count=3)
+    assert outbox.page_has_shrunk(store, page) is False
+    store.client.xdel(keys.outbox_key(), written[3])
+    assert outbox.page_has_shrunk(store, page) is False
+    store.client.xdel(keys.outbox_key(), written[1])
+    assert outbox.page_has_shrunk(store, page) is True
 
 
 def test_entry_drop_takes_out_that_entry_alone(store: SaleStore) -> None:
@@ -257,9 +269,10 @@ def test_stream_source_goes_on_behind_an_entry_that_cannot_be_read(store: SaleSt
 
 
 @pytest.mark.django_db
-def test_entries_older_than_goes_on_behind_an_entry_that_cannot_be_read(store: SaleStore) -> None:
+def test_entries_decode_counts_how_often_it_met_what_it_cannot_read(store: SaleStore) -> None:
     bad, good = entry_add(store, campaign="?"), entry_add(store)
     for _ in range(2):
-        found = outbox.entries_older_than(store, until_ms=10**15, count=9)
+        found = outbox.entries_decode(store.client.xrange(keys.outbox_key()))
         assert [entry.entry_id for entry in found] == [good]
-    assert DeadLetter.objects.get().entry == bad
+    letter = DeadLetter.objects.get()
+    assert (letter.entry, letter.attempts) == (bad, 2)
