@@ -132,7 +132,9 @@ def main(words: Sequence[str]) -> int:
     bench = run(options)
     facts["load average after"] = machine.load_average()
     print(command, *(f"{name}: {value}" for name, value in facts.items()), "", sep="\n")
-    print(table_text(bench.rows), "", NOTES, sep="\n")
+    print(table_text(bench.rows))
+    if set(options.goals) & set(ON_THE_STACK):
+        print("", NOTES, sep="\n")
     if options.json:
         rows = [row.as_json() for row in bench.rows]
         report = {"command": command, "facts": facts, "rows": rows}

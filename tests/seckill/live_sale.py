@@ -12,7 +12,7 @@ from django.db import connection
 from orders import signals
 from orders.events import reservation_id_parse, reservation_id_text
 from orders.services import transactions
-from seckill import keys, scripts
+from seckill import keys, scripts, settler
 from seckill.scripts import Record, ReserveCode
 from seckill.services import reservations
 from seckill.store import sale_store, unverified_store
@@ -104,4 +104,5 @@ def commits_seen() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transactions, "_attempt", attempt)
+        patch.setattr(settler, "close_old_connections", lambda: None)  # it would end the test's transaction
         yield

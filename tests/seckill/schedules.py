@@ -20,7 +20,7 @@ from django.utils import timezone
 from orders import signals
 from orders.errors import OrderNotPending, OrderNotRefundable, PayWindowOver
 from orders.events import Decided, Entry, Outcome, members_pack, record_decode, record_encode
-from orders.models import Order, Payment, Sale, SalePhase
+from orders.models import Order, Payment, PaymentStatus, Sale, SalePhase
 from orders.services import place
 from orders.services.endings import order_cancel, orders_expire
 from orders.services.payments import payment_start
@@ -187,8 +187,10 @@ class World:
     def pay(self) -> None:
         """Deliver the provider's success for any payment: in time, too late, after a cancel, or again."""
         payments = list(Payment.objects.filter(order__sale_id=self.campaign.pk).order_by("pk"))
+        fresh = [payment for payment in payments if payment.status == PaymentStatus.CREATED]
         if payments:
-            callback(self.random.choice(payments), now=self.now)
+            again = not fresh or self.random.random() < 0.2
+            callback(self.random.choice(payments if again else fresh), now=self.now)
 
     def refund(self) -> None:
         order = self._some_order("paid")
@@ -305,11 +307,11 @@ class World:
 
     # Weights in two mixes: one crowds the way of an entry, one has more money come late and more calls repeated.
     STEPS: tuple[tuple[str, float, float], ...] = (
-        ("reserve", 18, 12), ("poll", 7, 5),
+        ("reserve", 18, 15), ("poll", 7, 5),
         ("relay_read", 8, 2), ("relay_publish", 8, 2), ("consume", 9, 4), ("redeliver", 4, 1),
         ("settle_entries", 3, 8), ("call_apply", 16, 24), ("call_drop", 2, 1), ("settle_returns", 3, 3),
-        ("cancel", 4, 1), ("pay_start", 10, 14), ("pay", 6, 12), ("refund", 1, 0.5),
-        ("time_pass", 6, 9), ("sale_time_pass", 5, 6),
+        ("cancel", 4, 1), ("pay_start", 10, 16), ("pay", 6, 10), ("refund", 1, 0.5),
+        ("time_pass", 6, 8), ("sale_time_pass", 5, 7),
         ("operate", 2, 2), ("settle_operations", 3, 3), ("operation_again", 1, 0.5), ("restart", 0.25, 0.25),
     )  # fmt: skip
 
