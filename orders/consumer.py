@@ -183,5 +183,29 @@ class KafkaSource:
             return
         partitions = list(consumer.assignment())
         ends = consumer.end_offsets(partitions) if partitions else {}
-        self._lag = sum(end - consumer.position(partition) for partition, end in ends.items())
+        self._lag = sum(end - (consumer.position(partition) or 0) for partition, end in ends.items())
         self._lag_read_at = time.monotonic()
+
+
+def topic_lag() -> int:
+    """Return how many records of the topic no member of the group has decided yet; joins no group.
+
+    :raises kafka.errors.KafkaError: Kafka does not answer within seconds
+    """
+    from kafka import KafkaConsumer, TopicPartition
+
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.KAFKA_BOOTSTRAP_SERVERS,
+        group_id="orders",
+        client_id="orders-lag",
+        enable_auto_commit=False,
+        request_timeout_ms=3_000,
+        bootstrap_timeout_ms=3_000,
+    )
+    try:
+        numbers = consumer.partitions_for_topic(settings.KAFKA_ORDERS_TOPIC) or set()
+        partitions = [TopicPartition(settings.KAFKA_ORDERS_TOPIC, number) for number in numbers]
+        ends = consumer.end_offsets(partitions) if partitions else {}
+        return sum(end - (consumer.committed(partition) or 0) for partition, end in ends.items())
+    finally:
+        consumer.close(autocommit=False)

@@ -1,5 +1,6 @@
 """How the sale is doing, for `manage.py status`, the readiness probe and staff."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from seckill.models import Campaign
 from seckill.outbox import GroupReader
 from seckill.services.reconciliation import server_compare, server_is_verified
 from seckill.store import SaleStore, unverified_store
+
+logger = logging.getLogger("seckill.health")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,10 @@ class SaleHealth:
     paused_campaigns: list[tuple[int, str]] = field(default_factory=list)
 
 
-def sale_health() -> SaleHealth:
+def sale_health(*, ask_kafka: bool = False) -> SaleHealth:
     """Return the state of the sale's server and of what waits behind it.
+
+    ask_kafka: whether to read the consumer's lag there, which takes up to some seconds; not for probes.
 
     :raises DatabaseError: the database does not answer
     """
@@ -43,14 +48,16 @@ def sale_health() -> SaleHealth:
     )
     store = unverified_store()
     try:
-        return _server_health(store, dead_letters, paused)
+        return _server_health(store, dead_letters, paused, ask_kafka=ask_kafka)
     except redis.RedisError as error:
         return SaleHealth(
             False, f"Valkey does not answer: {error}", dead_letters=dead_letters, paused_campaigns=paused
         )
 
 
-def _server_health(store: SaleStore, dead_letters: int, paused: list[tuple[int, str]]) -> SaleHealth:
+def _server_health(
+    store: SaleStore, dead_letters: int, paused: list[tuple[int, str]], *, ask_kafka: bool
+) -> SaleHealth:
     verified = server_is_verified(store)
     with_kafka = bool(settings.KAFKA_BOOTSTRAP_SERVERS)
     oldest = store.client.xrange(keys.outbox_key(), count=1)
@@ -63,7 +70,7 @@ def _server_health(store: SaleStore, dead_letters: int, paused: list[tuple[int, 
         dead_letters=dead_letters,
         oldest_entry_age_seconds=max(age, 0.0),
         relay_lag=GroupReader(store, "relay").lag() if with_kafka else None,
-        consumer_lag=None if with_kafka else GroupReader(store, "orders").lag(),
+        consumer_lag=_consumer_lag(store, ask_kafka=ask_kafka),
         paused_campaigns=paused,
     )
 
@@ -76,3 +83,18 @@ def _why_not(store: SaleStore) -> str:
     if not findings:
         return "the server has restarted and is about to be compared with the database"
     return "; ".join(f"campaign {f.campaign_id}: {f.text}" if f.campaign_id else f.text for f in findings[:5])
+
+
+def _consumer_lag(store: SaleStore, *, ask_kafka: bool) -> int | None:
+    """Return how much the consumer has before it; None where Kafka was not asked or does not answer."""
+    if not settings.KAFKA_BOOTSTRAP_SERVERS:
+        return GroupReader(store, "orders").lag()
+    if not ask_kafka:
+        return None
+    from orders.consumer import topic_lag
+
+    try:
+        return topic_lag()
+    except Exception:
+        logger.exception("Kafka does not tell the consumer's lag")
+        return None

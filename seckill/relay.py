@@ -114,8 +114,7 @@ class Relay:
             topic_ensure()
             self._producer = self._producer_create()
         futures = [
-            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=value)
-            for value in _records(messages)
+            self._producer.send(settings.KAFKA_ORDERS_TOPIC, value=value) for value in _records(messages)
         ]
         self._producer.flush(timeout=ACK_SECONDS)
         for future in futures:

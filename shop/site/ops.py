@@ -43,7 +43,7 @@ def sales(request: HttpRequest) -> HttpResponse:
     if not request.user.is_staff:
         raise PermissionDenied
     equations = known_or_none(conservation_all)
-    health = sale_health()
+    health = sale_health(ask_kafka=True)
     context = {
         "rows": None if equations is None else [_row(equation) for equation in equations],
         "health": health,

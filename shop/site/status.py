@@ -115,7 +115,7 @@ def _sale_read() -> "tuple[SaleHealth, list[Equation]]":
     from seckill.conservation import conservation_all
     from seckill.health import sale_health
 
-    return sale_health(), conservation_all()
+    return sale_health(ask_kafka=True), conservation_all()
 
 
 def equation_problems(equation: "Equation") -> list[str]:

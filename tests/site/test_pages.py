@@ -238,7 +238,7 @@ def equation_made(**facts: Any) -> Equation:
 
 @pytest.fixture
 def staff(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(ops, "sale_health", lambda: HEALTHY)
+    monkeypatch.setattr(ops, "sale_health", lambda **_: HEALTHY)
     client.force_login(User.objects.create_user("olga", "olga@example.com", "flash-demo", is_staff=True))
     return client
 
@@ -281,7 +281,7 @@ def test_ops_page_names_what_does_not_add_up(
 @pytest.mark.django_db
 def test_ops_page_says_when_nobody_decides(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ops, "conservation_all", list)
-    monkeypatch.setattr(ops, "sale_health", lambda: ORDERS_LOST)
+    monkeypatch.setattr(ops, "sale_health", lambda **_: ORDERS_LOST)
     html = staff.get("/ops/sales/", headers={"accept-language": "en"}).content.decode()
     assert "Nobody is deciding reservations." in html
     assert "The oldest has waited 61 s" in html
@@ -294,7 +294,7 @@ def test_ops_page_says_when_nothing_can_be_added_up(staff: Client, monkeypatch: 
         raise redis.ConnectionError
 
     monkeypatch.setattr(ops, "conservation_all", refuse)
-    monkeypatch.setattr(ops, "sale_health", lambda: SALE_LOST)
+    monkeypatch.setattr(ops, "sale_health", lambda **_: SALE_LOST)
     html = staff.get("/ops/sales/", headers={"accept-language": "en"}).content.decode()
     assert "nothing can be added up now" in html
     assert "Valkey does not answer: gone" in html
