@@ -4,10 +4,10 @@ One entry is one batch of one campaign as a script wrote it. The packed form is 
 and in Kafka, so the relay moves bytes and both sources read with this module.
 """
 
-import base64
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 VERSION = 1
@@ -16,6 +16,11 @@ _MEMBER = struct.Struct(
 )  # reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua writes it
 _RECORD_HEAD = struct.Struct(">BQQQI")  # version, entry id (ms, seq), sale, epoch
 NUMBER_LENGTH = 16
+# RFC 4648 base32 in lower case, two letters (10 bits) at a time.
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(first + second for first, second in product(_ALPHABET, repeat=2))
+_PAIR_BITS = {pair: bits for bits, pair in enumerate(_PAIRS)}
+_LETTERS, _SPARE_BITS = 26, 2  # 26 letters carry 130 bits
 # Why a reservation was lost, as the number in its record. Written into records, so a code is never reused.
 LOST_REASONS: dict[int, str] = {
     1: "sold_out",
@@ -99,7 +104,8 @@ class Source(Protocol):
 
 def reservation_id_text(sale_id: int, raw: bytes) -> str:
     """Return `<campaign>-<26 letters>` for the 16 raw bytes."""
-    return f"{sale_id}-{base64.b32encode(raw).decode().rstrip('=').lower()}"
+    bits = int.from_bytes(raw, "big") << _SPARE_BITS
+    return f"{sale_id}-" + "".join([_PAIRS[bits >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def reservation_id_parse(text: str) -> tuple[int, bytes]:
@@ -108,12 +114,17 @@ def reservation_id_parse(text: str) -> tuple[int, bytes]:
     :raises ValueError: the text is not the one spelling of a reservation id
     """
     campaign, _, letters = text.partition("-")
-    if len(text) > 48 or len(letters) != 26 or not campaign.isascii() or not campaign.isdigit():
+    if len(text) > 48 or len(letters) != _LETTERS or not campaign.isascii() or not campaign.isdigit():
         raise ValueError(text)
-    raw = base64.b32decode(letters.upper() + "======")
-    if reservation_id_text(int(campaign), raw) != text:
+    bits = 0
+    for at in range(0, _LETTERS, 2):
+        pair = _PAIR_BITS.get(letters[at : at + 2])
+        if pair is None:
+            raise ValueError(text)
+        bits = bits << 10 | pair
+    if bits & (1 << _SPARE_BITS) - 1 or str(int(campaign)) != campaign:
         raise ValueError(text)
-    return int(campaign), raw
+    return int(campaign), (bits >> _SPARE_BITS).to_bytes(16, "big")
 
 
 def order_number(reservation_id: str) -> str:

@@ -12,8 +12,8 @@ from django.utils import translation
 from django.utils.translation import trans_real
 
 from seckill.admission import Reservation
-from seckill.errors import RateLimited
 from seckill.gate import CampaignMemory
+from seckill.statuses import ReservationStatus
 from shop.resilience.errors import ShopError, error_body
 
 API = "/api/v1/seckill"
@@ -32,8 +32,13 @@ class Answer:
 
 def rfc3339(milliseconds: int) -> str:
     """Return a time in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def json_bytes(value: Any) -> bytes:
@@ -88,7 +93,7 @@ def refused(error: ShopError, *, request_id: str, language: str) -> Answer:
         headers.append(("retry-after", str(error.retry_after_seconds)))
     if error.status == 401:
         headers.append(("www-authenticate", 'Bearer realm="api"'))
-    if error.extra or type(error) is RateLimited:
+    if error.extra:
         with translation.override(language):
             body = json_bytes(error_body(error, request_id=request_id))
     else:
@@ -104,19 +109,16 @@ def _refusal_head(kind: type[ShopError], language: str) -> bytes:
     return whole.removesuffix(b'"}}')
 
 
-def status_body(status: Any, *, server_time_ms: int) -> dict[str, Any]:
-    """Return the body of a reservation's status (`statuses.ReservationStatus`)."""
-    return {
-        "reservation_id": status.reservation_id,
-        "campaign_id": str(status.campaign_id),
-        "status": status.status,
-        "reason": status.reason or None,
-        "quantity": status.units,
-        "order_number": status.order_number,
-        "pay_by": rfc3339(int(status.pay_by.timestamp() * 1000)) if status.pay_by else None,
-        "poll_after_ms": status.poll_after_ms,
-        "server_time": rfc3339(server_time_ms),
-    }
+def status_body(status: ReservationStatus, *, server_time_ms: int) -> bytes:
+    """Return the body of a reservation's status. Every part is plain ASCII, so nothing needs escaping."""
+    reason = f'"{status.reason}"' if status.reason else "null"
+    number = f'"{status.order_number}"' if status.order_number else "null"
+    pay_by = f'"{rfc3339(int(status.pay_by.timestamp() * 1000))}"' if status.pay_by else "null"
+    return (
+        f'{{"reservation_id":"{status.reservation_id}","campaign_id":"{status.campaign_id}",'
+        f'"status":"{status.status}","reason":{reason},"quantity":{status.units},"order_number":{number},'
+        f'"pay_by":{pay_by},"poll_after_ms":{status.poll_after_ms},"server_time":"{rfc3339(server_time_ms)}"}}'
+    ).encode()
 
 
 def campaign_row(memory: CampaignMemory, *, language: str, now_ms: int) -> dict[str, Any]:
@@ -137,11 +139,28 @@ def campaign_row(memory: CampaignMemory, *, language: str, now_ms: int) -> dict[
     }
 
 
-def live_body(memory: CampaignMemory, *, language: str, now_ms: int) -> dict[str, Any]:
-    """Return the live numbers: the public row, units left and when they were read."""
-    row = campaign_row(memory, language=language, now_ms=now_ms)
-    poll_after_ms = 1_000 if row["state"] == "live" else 5_000
-    return {**row, "left": memory.left, "as_of": rfc3339(memory.as_of_ms), "poll_after_ms": poll_after_ms}
+def live_body(memory: CampaignMemory, *, language: str, now_ms: int) -> bytes:
+    """Return the live numbers: the public row, units left and when they were read.
+
+    All of it but `server_time` stays the same until the numbers or the state change, and is kept until then.
+    """
+    state = state_of(memory, now_ms)
+    facts = (state, memory.left, memory.as_of_ms, memory.loaded_at)
+    kept = memory.live.get(language)
+    if kept is None or kept[0] != facts:
+        row = campaign_row(memory, language=language, now_ms=now_ms)
+        poll_after_ms = 1_000 if state == "live" else 5_000
+        whole = {
+            **row,
+            "left": memory.left,
+            "as_of": rfc3339(memory.as_of_ms),
+            "poll_after_ms": poll_after_ms,
+        }
+        mark = b'"server_time":"'
+        head, _, tail = json_bytes(whole).rpartition(mark)
+        kept = (facts, head + mark, tail[len(row["server_time"]) :])
+        memory.live[language] = kept
+    return kept[1] + rfc3339(now_ms).encode() + kept[2]
 
 
 def state_of(memory: CampaignMemory, now_ms: int) -> str:

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 
@@ -45,6 +46,7 @@ class CampaignMemory:
     as_of_ms: int
     refuse_until: float = 0.0
     refuse_with: type[ShopError] = SoldOut
+    live: dict[str, tuple[Any, bytes, bytes]] = field(default_factory=dict)  # answers.live_body, by language
     holders: frozenset[int] = field(default_factory=frozenset)
     holders_admitted: int = -1
 

@@ -29,8 +29,8 @@ from seckill.answers import Answer
 from seckill.converters import CampaignIdConverter
 from seckill.errors import Malformed, TooLarge
 from seckill.gate import FACT_FIELDS, FACTS_SECONDS, CampaignMemory, Gate
+from seckill.lane_store import LaneStore
 from seckill.statuses import status_of_record
-from seckill.store import AsyncSaleStore
 from shop.observability.middleware import request_id_choose
 from shop.resilience.batcher import Batcher
 from shop.resilience.errors import ShopError
@@ -61,7 +61,7 @@ class Lane:
     def __init__(self, application: Asgi) -> None:
         self._application = application
         self.gate = Gate()
-        self._store = AsyncSaleStore(settings.REDIS_URL)
+        self._store = LaneStore(settings.REDIS_URL)
         self._replicas = settings.SALE_REPLICA_ACKS
         self._reserve = Batcher(
             self._reserve_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX
@@ -70,6 +70,7 @@ class Lane:
             self._records_call, batch_max=BATCH_MAX, calls_in_flight=2, waiting_max=WAITING_MAX
         )
         self._loading: dict[int, asyncio.Future[CampaignMemory | None]] = {}
+        self._failed_at: dict[int, float] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,13 +144,13 @@ class Lane:
         except ShopError as error:
             await _send(send, self._refused(error, headers), headers)
             return True
-        for record in scripts.records_unpack(packed):
-            if record.reservation == raw:
-                now_ms = self.gate.now_ms(time.monotonic())
-                body = answers.status_body(status_of_record(campaign_id, record), server_time_ms=now_ms)
-                await _send(send, Answer(200, answers.json_bytes(body)), headers)
-                return True
-        return False
+        record = scripts.record_find(packed, raw)
+        if record is None:
+            return False
+        now_ms = self.gate.now_ms(time.monotonic())
+        body = answers.status_body(status_of_record(campaign_id, record), server_time_ms=now_ms)
+        await _send(send, Answer(200, body), headers)
+        return True
 
     async def _get_live(self, scope: Scope, receive: Receive, send: Send) -> bool:
         memory = await self._known(scope["seckill"], fresh=True)
@@ -158,7 +159,7 @@ class Lane:
         headers = _headers(scope)
         now_ms = self.gate.now_ms(time.monotonic())
         body = answers.live_body(memory, language=headers.language, now_ms=now_ms)
-        await _send(send, Answer(200, answers.json_bytes(body)), headers)
+        await _send(send, Answer(200, body), headers)
         return True
 
     def _refused(self, error: ShopError, headers: "Headers") -> Answer:
@@ -168,9 +169,11 @@ class Lane:
 
     async def _known(self, campaign_id: int, *, fresh: bool = False) -> CampaignMemory | None:
         """Return the campaign's memory; an old one is renewed behind the scenes, or first where `fresh`."""
-        memory = self.gate.campaigns.get(campaign_id)
-        if memory is not None and time.monotonic() - memory.loaded_at < FACTS_SECONDS:
+        memory, now = self.gate.campaigns.get(campaign_id), time.monotonic()
+        if memory is not None and now - memory.loaded_at < FACTS_SECONDS:
             return memory
+        if now - self._failed_at.get(campaign_id, -FACTS_SECONDS) < FACTS_SECONDS:
+            return None if fresh else memory
         loading = self._loading.get(campaign_id)
         if loading is None:
             loading = asyncio.ensure_future(self._load(campaign_id))
@@ -186,9 +189,11 @@ class Lane:
             commands = [("HMGET", keys.campaign_key(campaign_id), *FACT_FIELDS), ("TIME",)]
             values, server_time = await self._store.commands(commands)
         except redis.RedisError:
+            values = None
+        if values is None or isinstance(values, Exception):
+            self._failed_at[campaign_id] = sent_at
             return None
-        if isinstance(values, Exception):
-            return None
+        self._failed_at.pop(campaign_id, None)
         return self.gate.learn_facts(campaign_id, values, server_time, sent_at)
 
     async def _load_holders(self, memory: CampaignMemory, admitted: int, sent_at: float) -> None:

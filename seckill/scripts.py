@@ -178,5 +178,16 @@ def records_unpack(packed: bytes | None) -> list[Record]:
     ]
 
 
+def record_find(packed: bytes | None, reservation: bytes) -> Record | None:
+    """Return the user's record of one reservation, None when there is none."""
+    at = packed.find(reservation) if packed else -1
+    while packed and at >= 0:
+        if at % _RECORD.size == 0:
+            raw, units, state, move, detail = _RECORD.unpack_from(packed, at)
+            return Record(raw, units, RecordState(state), move, detail)
+        at = packed.find(reservation, at + 1)
+    return None
+
+
 def _entry_arguments(entry: Entry | None) -> tuple[str, int]:
     return (entry.entry_id, entry.epoch) if entry else ("", 0)

@@ -21,7 +21,7 @@ from seckill import keys, outbox
 from seckill.models import CampaignOperation
 from seckill.services.campaigns import operation_apply
 from seckill.services.outcomes import outcomes_apply
-from seckill.services.reconciliation import server_verify
+from seckill.services.reconciliation import Finding, server_verify
 from seckill.store import SaleStore, sale_store, unverified_store
 
 logger = logging.getLogger("seckill.settler")
@@ -48,10 +48,11 @@ class BacklogWatch:
 
 
 class Settler:
-    """One turn a second; each duty on its own, so that one that fails does not hold up the others."""
+    """Each turn does every duty, each on its own, so that one that fails does not hold up the others."""
 
     def __init__(self, *, lag: Callable[[], int] = lambda: 0) -> None:
         self._watch = BacklogWatch(lag)
+        self._findings: list[Finding] = []  # told once, not at every turn
 
     def turn(self) -> None:
         """Do every duty once."""
@@ -66,7 +67,11 @@ class Settler:
                 logger.exception("%s failed and is tried again", duty.__name__)
 
     def _verify(self, now: datetime) -> None:
-        server_verify(store=unverified_store(), now=now)
+        findings = server_verify(store=unverified_store(), now=now)
+        if findings != self._findings:
+            for finding in findings:
+                logger.error("the sale stays paused: campaign %s: %s", finding.campaign_id, finding.text)
+            self._findings = findings
 
     def _expire(self, now: datetime) -> None:
         if expired := orders_expire(now=now):

@@ -9,9 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import redis
-import redis.asyncio
 from django.conf import settings
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
@@ -38,28 +36,30 @@ def replid_of(info: bytes) -> str:
     raise redis.ResponseError("INFO replication names no master_replid")
 
 
-def _compare(info: bytes, boot: bytes | None) -> None:
+def boot_commands() -> list[tuple[Any, ...]]:
+    """Return the commands whose answers `boot_compare` takes."""
+    return [("INFO", "replication"), ("HGET", keys.shard_key(), "boot")]
+
+
+def boot_compare(info: bytes, boot: bytes | None) -> None:
+    """Compare the server that answers with the one that was compared with the database.
+
+    :raises NotVerified: it is another one, or has restarted
+    """
     if boot is None or boot.decode() != replid_of(info):
         raise NotVerified("the sale's server has not been compared with the database since it started")
 
 
 def _verify(connection: Any) -> None:
     connection.on_connect()
-    connection.send_command("INFO", "replication")
-    info = connection.read_response()
-    connection.send_command("HGET", keys.shard_key(), "boot")
-    _compare(info, connection.read_response())
+    answers = []
+    for command in boot_commands():
+        connection.send_command(*command)
+        answers.append(connection.read_response())
+    boot_compare(*answers)
 
 
-async def _verify_async(connection: Any) -> None:
-    await connection.on_connect()
-    await connection.send_command("INFO", "replication")
-    info = await connection.read_response()
-    await connection.send_command("HGET", keys.shard_key(), "boot")
-    _compare(info, await connection.read_response())
-
-
-def _acknowledged(answers: list[Any], replicas: int) -> list[Any]:
+def acknowledged(answers: list[Any], replicas: int) -> list[Any]:
     """Return the answers without WAITAOF's, which must show this server's disk and enough replicas'."""
     *answers, wait = answers
     if isinstance(wait, ResponseError) or wait[0] < 1 or wait[1] < replicas:
@@ -67,12 +67,14 @@ def _acknowledged(answers: list[Any], replicas: int) -> list[Any]:
     return answers
 
 
-def _with_wait(commands: list[tuple[Any, ...]], replicas: int) -> list[tuple[Any, ...]]:
+def with_wait(commands: list[tuple[Any, ...]], replicas: int) -> list[tuple[Any, ...]]:
+    """Return the commands followed by a wait for this server's disk and `replicas` others'."""
     wait_ms = int(SOCKET_TIMEOUT_SECONDS * 1000 / 2)
     return [*commands, ("WAITAOF", 1, replicas, wait_ms)]
 
 
-def _unknown_scripts(calls: Sequence[Call], answers: list[Any]) -> list[int]:
+def unknown_scripts(answers: list[Any]) -> list[int]:
+    """Return the places of calls whose script the server does not know yet."""
     return [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
 
 
@@ -102,7 +104,7 @@ class SaleStore:
     def run(self, calls: Sequence[Call], *, replicas: int = 0) -> list[Any]:
         """Return each call's answer, or the ResponseError it got; all travel in one round trip."""
         answers = self.commands([call.by_digest() for call in calls], replicas=replicas)
-        if missing := _unknown_scripts(calls, answers):
+        if missing := unknown_scripts(answers):
             again = self.commands([calls[i].by_text() for i in missing], replicas=replicas)
             for i, answer in zip(missing, again, strict=True):
                 answers[i] = answer
@@ -111,7 +113,7 @@ class SaleStore:
     def commands(self, commands: list[tuple[Any, ...]], *, replicas: int = 0) -> list[Any]:
         """Return each command's raw answer, or the ResponseError it got."""
         if replicas:
-            return _acknowledged(self.commands(_with_wait(commands, replicas)), replicas)
+            return acknowledged(self.commands(with_wait(commands, replicas)), replicas)
         try:
             connection = self.pool.get_connection()
         except NotVerified:
@@ -137,72 +139,6 @@ class SaleStore:
     def close(self) -> None:
         """Close every connection."""
         self.pool.disconnect()
-
-
-class AsyncSaleStore:
-    """The lane's access: one call at a time a connection, opened when needed, dropped at any fault."""
-
-    def __init__(self, url: str, *, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> None:
-        self._pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            protocol=2,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=AsyncRetry(NoBackoff(), 0),
-            redis_connect_func=_verify_async,
-        )
-        self._idle: list[Any] = []
-
-    async def run(self, calls: Sequence[Call], *, replicas: int = 0) -> list[Any]:
-        """Return each call's answer, or the ResponseError it got; all travel in one round trip."""
-        answers = await self.commands([call.by_digest() for call in calls], replicas=replicas)
-        if missing := _unknown_scripts(calls, answers):
-            again = await self.commands([calls[i].by_text() for i in missing], replicas=replicas)
-            for i, answer in zip(missing, again, strict=True):
-                answers[i] = answer
-        return answers
-
-    async def commands(self, commands: list[tuple[Any, ...]], *, replicas: int = 0) -> list[Any]:
-        """Return each command's raw answer, or the ResponseError it got."""
-        if replicas:
-            return _acknowledged(await self.commands(_with_wait(commands, replicas)), replicas)
-        connection = await self._open()
-        try:
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            answers = [await self._read(connection) for _ in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        self._idle.append(connection)
-        return answers
-
-    async def _open(self) -> Any:
-        while self._idle:
-            connection = self._idle.pop()
-            # Bytes, or an end, on an idle connection: the server has gone, and nothing was sent yet.
-            if connection.is_connected and not connection._reader.at_eof():
-                return connection
-            await connection.disconnect(nowait=True)
-        connection = self._pool.make_connection()
-        try:
-            await connection.connect()
-        except NotVerified:
-            raise
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            raise NotSent(str(error)) from error
-        return connection
-
-    @staticmethod
-    async def _read(connection: Any) -> Any:
-        try:
-            return await connection.read_response()
-        except ResponseError as error:
-            return error
-
-    async def close(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
-            await self._idle.pop().disconnect()
 
 
 @lru_cache(maxsize=4)

@@ -60,8 +60,6 @@ def server_verify(*, store: SaleStore, now: datetime) -> list[Finding]:
     findings = list(_settle_what_has_rows(store, now=now))
     findings += server_compare(store)
     if findings:
-        for finding in findings:
-            logger.error("the sale stays paused: campaign %s: %s", finding.campaign_id, finding.text)
         return findings
     store.client.hset(keys.shard_key(), mapping={"boot": replid, "open_max": settings.SALE_OPEN_MAX})
     store.client.hsetnx(keys.shard_key(), "open", "0")

@@ -1,7 +1,7 @@
 """Gives every request an id that logs, error bodies and the response carry."""
 
+import os
 import re
-import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
@@ -16,7 +16,7 @@ def request_id_choose(offered: str | None) -> str:
     """Return the caller's id if it is harmless, else a new one."""
     if offered and _ACCEPTED.fullmatch(offered):
         return offered
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 class RequestIdMiddleware:

@@ -44,4 +44,4 @@ def should_profile(request: HttpRequest) -> bool:
     """Return whether silk records this request: the configured share of pages and API calls off the hot path."""
     if request.path.startswith(_UNPROFILED):
         return False
-    return random.uniform(0, 100) < settings.SILK_PERCENT  # noqa: S311  a sample, not a secret
+    return random.uniform(0, 100) < float(settings.SILK_PERCENT)  # noqa: S311  a sample, not a secret

@@ -87,6 +87,10 @@ if "mysql" in DATABASES["default"]["ENGINE"]:
             "charset": "utf8mb4",
             "isolation_level": "read committed",
             "init_command": "SET sql_mode='STRICT_TRANS_TABLES', innodb_lock_wait_timeout=10",
+            # Seconds: a frozen server must not hold page threads and probes for ever.
+            "connect_timeout": 5,
+            "read_timeout": 30,
+            "write_timeout": 30,
         }
     )
     DATABASES["default"]["CONN_MAX_AGE"] = 60

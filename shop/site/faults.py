@@ -1,9 +1,12 @@
 """What is answered where no view can: JSON under /api/, pages elsewhere."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.views import defaults
 
@@ -26,11 +29,8 @@ def _handler(status: int, page: Callable[..., HttpResponse]) -> Callable[..., Ht
         if not request.path.startswith(_API):
             return page(request, *args, **kwargs)
         error = errors.ShopError(message)
-        error.code = code
-        body = errors.error_body(error, request_id=request_id_var.get())
-        return JsonResponse(
-            body, status=status, json_dumps_params={"ensure_ascii": False, "separators": (",", ":")}
-        )
+        error.code, error.status = code, status
+        return _json(error)
 
     return handle
 
@@ -38,4 +38,32 @@ def _handler(status: int, page: Callable[..., HttpResponse]) -> Callable[..., Ht
 bad_request = _handler(400, defaults.bad_request)
 permission_denied = _handler(403, defaults.permission_denied)
 page_not_found = _handler(404, defaults.page_not_found)
-server_error = _handler(500, defaults.server_error)
+_fault = _handler(500, defaults.server_error)
+
+
+class DatabaseUnavailable(errors.Unavailable):
+    """The database does not answer."""
+
+    code = "unavailable"
+    message = _("The shop cannot reach its database right now. Nothing is lost; try again in a moment.")
+    retry_after_seconds = 5
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer a fault; a database that does not answer is 503 with Retry-After, not a fault of the request."""
+    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return _fault(request)
+    error = DatabaseUnavailable()
+    if request.path.startswith(_API):
+        response: HttpResponse = _json(error)
+    else:
+        response = HttpResponse(render_to_string("503.html", {"error": error}), status=error.status)
+    response["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _json(error: errors.ShopError) -> JsonResponse:
+    body = errors.error_body(error, request_id=request_id_var.get())
+    return JsonResponse(
+        body, status=error.status, json_dumps_params={"ensure_ascii": False, "separators": (",", ":")}
+    )

@@ -10,7 +10,7 @@ from seckill import lane
 from seckill.admission import reservation_bytes
 from seckill.lane import Lane
 from seckill.scripts import ReserveCode
-from seckill.store import AsyncSaleStore
+from seckill.wire import Wire
 from tests.chaos.faults import Faults
 
 _reserving: ContextVar[bool] = ContextVar("reserving", default=False)
@@ -27,7 +27,7 @@ def install(faults: Faults) -> None:
 
 
 def _script(faults: Faults) -> None:
-    reserve, read = Lane._reserve_call, AsyncSaleStore._read
+    reserve, call = Lane._reserve_call, Wire.call
 
     async def reserve_and_pass(self: Lane, items: list[tuple[int, int, bytes]]) -> Sequence[Any]:
         faults.passed("web.before_script", batch=len(items))
@@ -40,13 +40,14 @@ def _script(faults: Faults) -> None:
         _batches.append([0, sum(code == ReserveCode.ACCEPTED for code, _ in codes)])
         return codes
 
-    async def pass_and_read(connection: Any) -> Any:
+    def call_and_pass(self: Wire, commands: Any, timeout_seconds: float) -> Any:
+        answers = call(self, commands, timeout_seconds)
         if _reserving.get():  # the batch is sent, its answer not read
             faults.passed("valkey.under_reservations")
-        return await read(connection)
+        return answers
 
     Lane._reserve_call = reserve_and_pass  # type: ignore[method-assign]
-    AsyncSaleStore._read = staticmethod(pass_and_read)  # type: ignore[method-assign]
+    Wire.call = call_and_pass  # type: ignore[method-assign]
 
 
 def _answers(faults: Faults) -> None:

@@ -223,7 +223,9 @@ def test_relay_loses_nothing_when_the_broker_is_killed_in_mid_flight(
     kafka_broker.kill()
     written += [entry_add(store, user_id=n) for n in range(30, 50)]
     time.sleep(0.3)
-    assert relays[0]._reader.lag() + len(pending_ids(store)) >= 20  # written after its end, so nobody has them
+    assert (
+        relays[0]._reader.lag() + len(pending_ids(store)) >= 20
+    )  # written after its end, so nobody has them
     kafka_broker.start()
     wait_until(
         lambda: relays[0]._reader.lag() == 0 and not pending_ids(store), deadline_seconds=60, what="relayed"

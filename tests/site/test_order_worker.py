@@ -10,7 +10,9 @@ from orders.consumer import KafkaSource
 from orders.models import Order, OrderStatus
 from seckill.outbox import StreamSource
 from seckill.selectors import reservation_status
+from seckill.services.reconciliation import server_is_verified
 from seckill.services.reservations import reservation_create
+from seckill.store import unverified_store
 from shop.site import order_worker as order_worker_module
 from shop.site.order_worker import OrderWorker, order_source
 from tests.seckill.live_sale import LiveSale, server_crash
@@ -47,9 +49,7 @@ def status_becomes(sale: LiveSale, reservation_id: str, status: str) -> float:
     """Wait for the status and return how long that took."""
     began = time.monotonic()
     wait_until(
-        lambda: (
-            reservation_status(reservation_id=reservation_id, user_id=sale.users[0].pk).status == status
-        ),
+        lambda: reservation_status(reservation_id=reservation_id, user_id=sale.users[0].pk).status == status,
         deadline_seconds=10,
         what=status,
     )
@@ -72,17 +72,14 @@ def test_worker_goes_on_after_the_sales_server_was_killed(
 ) -> None:
     status_becomes(sale, buy(sale, "first"), "won")
     server_crash(valkey_server)
-    wait_until(lambda: _trusted(sale), deadline_seconds=10, what="trust in the restarted server")
+    wait_until(
+        lambda: server_is_verified(unverified_store()),
+        deadline_seconds=10,
+        what="trust in the restarted server",
+    )
     status_becomes(sale, buy(sale, "second"), "won")
     assert sale.valkey() == (8, 0, 2, 10)
     assert sale.database() == (2, 2, 0)
-
-
-def _trusted(sale: LiveSale) -> bool:
-    from seckill.services.reconciliation import server_is_verified
-    from seckill.store import unverified_store
-
-    return server_is_verified(unverified_store())
 
 
 @pytest.mark.django_db(transaction=True)

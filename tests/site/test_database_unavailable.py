@@ -1,0 +1,40 @@
+"""What the API answers while its database is away."""
+
+from typing import Any, NoReturn
+
+import pytest
+from django.db import InterfaceError, OperationalError, ProgrammingError
+from rest_framework.test import APIClient
+
+from orders.api import views
+from shop.accounts.models import User
+from shop.site.api import exception_handler
+
+
+def raising(error: Exception) -> Any:
+    def service(**_facts: object) -> NoReturn:
+        raise error
+
+    return service
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "error", [OperationalError(2006, "gone"), InterfaceError("connection already closed")]
+)
+def test_a_lost_database_is_unavailable_and_not_a_fault(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(views, "order_cancel", raising(error))
+    client = APIClient()
+    client.force_authenticate(User.objects.create_user("ada", "ada@example.com", "flash-demo-2031"))
+    answer = client.post("/api/v1/orders/ABCDEFGHIJKLMNOP/cancel/", headers={"accept-language": "en"})
+    assert (answer.status_code, answer.headers["Retry-After"], answer.json()["code"]) == (
+        503,
+        "1",
+        "unavailable",
+    )
+
+
+def test_a_mistake_in_a_query_stays_a_fault() -> None:
+    assert exception_handler(ProgrammingError("no such column"), {}) is None
