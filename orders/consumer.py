@@ -19,6 +19,7 @@ logger = logging.getLogger("orders.consumer")
 BATCH_RESERVATIONS = 1_000  # in one transaction
 POLL_SECONDS = 1.0
 RETRY_FIRST_SECONDS, RETRY_LONGEST_SECONDS = 0.2, 5.0
+RECONNECT_LONGEST_MS = 1_000  # kafka-python's 30 s would keep a broker that is back waiting for as long
 
 
 def batches(entries: Sequence[Entry], most: int = BATCH_RESERVATIONS) -> Iterator[list[Entry]]:
@@ -175,6 +176,7 @@ class KafkaSource:
                 session_timeout_ms=10_000,
                 heartbeat_interval_ms=2_000,
                 request_timeout_ms=15_000,
+                reconnect_backoff_max_ms=RECONNECT_LONGEST_MS,
             )
         return self._consumer
 

@@ -26,7 +26,7 @@ FACTS_SECONDS = 1.0
 HOLDERS_MAX = 200_000  # users; above that the script answers
 TOKENS_MAX = 100_000
 FACT_FIELDS = (
-    "starts_ms", "ends_ms", "limit", "salt", "epoch", "phase", "left", "admitted", "card",
+    "starts_ms", "ends_ms", "limit", "salt", "op", "phase", "left", "admitted", "card",
 )  # fmt: skip
 
 
@@ -156,10 +156,11 @@ class Gate:
         """Take over a campaign's hash (`FACT_FIELDS`); None when it is gone, which means paused, never sold out."""
         now_ms = int(server_time[0]) * 1000 + int(server_time[1]) // 1000
         self.learn_clock(now_ms, sent_at)
-        if any(value is None for value in values):
+        # Operation 1 opens a campaign after its publication is committed: before that it is nobody's business.
+        if any(value is None for value in values) or values[4] == b"0":
             self.campaigns.pop(campaign_id, None)
             return None
-        starts, ends, limit, salt, _epoch, phase, left, _admitted, card = (value or b"" for value in values)
+        starts, ends, limit, salt, _op, phase, left, _admitted, card = (value or b"" for value in values)
         memory = self.campaigns.get(campaign_id)
         if memory is None:
             memory = CampaignMemory(campaign_id, 0, 0, 0, b"", "", 0, b"", 0.0, 0)

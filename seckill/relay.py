@@ -16,6 +16,7 @@ logger = logging.getLogger("seckill.relay")
 READ_SECONDS = 1.0
 ACK_SECONDS = 15.0
 RETRY_FIRST_SECONDS, RETRY_LONGEST_SECONDS = 0.2, 5.0
+RECONNECT_LONGEST_MS = 1_000  # kafka-python's 30 s would keep a broker that is back waiting for as long
 TOPIC_PARTITIONS = 6
 
 
@@ -31,6 +32,7 @@ def producer_create() -> Any:
         linger_ms=2,
         request_timeout_ms=10_000,
         delivery_timeout_ms=14_000,
+        reconnect_backoff_max_ms=RECONNECT_LONGEST_MS,
     )
 
 

@@ -1,6 +1,6 @@
 """ASGI entry: the sale's lane in front, everything else through the WSGI bridge. One process type, one port."""
 
-import sys
+import gc
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.conf import settings
 from seckill.lane import Lane
 from shop.resilience.parent import exit_with_parent
 from shop.resilience.worker_pool import WorkerPool
-from shop.resilience.wsgi_bridge import SWITCH_INTERVAL_SECONDS, WSGIBridge
+from shop.resilience.wsgi_bridge import WSGIBridge
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,7 +35,9 @@ class Application:
 
     def _started(self) -> Lane:
         if self._lane is None:
-            sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+            # What start-up has made lives as long as the process: no collection needs to look at it again.
+            gc.collect()
+            gc.freeze()
             if settings.EXIT_WITH_PARENT:
                 exit_with_parent()
             pool = WorkerPool(

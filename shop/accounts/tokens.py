@@ -3,7 +3,6 @@
 import binascii
 import hmac
 import time
-from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 
 import jwt
@@ -65,12 +64,12 @@ def _base64url(text: str) -> bytes:
 
     :raises ValueError: it is spelt otherwise
     """
-    if not set(text) <= _ALPHABET:
-        raise ValueError(text)
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    padded = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4)
+    return binascii.a2b_base64(padded, strict_mode=True)
 
 
-_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+# base64url's two letters become base64's; base64's own become what no strict decoder takes.
+_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 
 
 def _read_by_library(token: str) -> AccessToken:

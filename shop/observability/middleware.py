@@ -1,5 +1,6 @@
 """Gives every request an id that logs, error bodies and the response carry."""
 
+import itertools
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from shop.observability.logs.request_id import request_id_var
 
 HEADER = "X-Request-Id"
+# Unique without a system call a request: a random part for the process, then a number.
+_PROCESS = os.urandom(10).hex()
+_numbers = itertools.count(1)
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 
 
@@ -16,7 +20,7 @@ def request_id_choose(offered: str | None) -> str:
     """Return the caller's id if it is harmless, else a new one."""
     if offered and _ACCEPTED.fullmatch(offered):
         return offered
-    return os.urandom(16).hex()
+    return f"{_PROCESS}{next(_numbers):012x}"
 
 
 class RequestIdMiddleware:

@@ -113,6 +113,7 @@ class Stack:
             "SALE_SETTLE_AFTER_SECONDS": str(SETTLE_AFTER_SECONDS),
             "SALE_RATE_LIMIT": "100000",  # the clients here repeat far more often than a person
             "SILK_PERCENT": "0",
+            "EXIT_WITH_PARENT": "1",  # granian's worker too, when a test run is killed
             "LOG_DIR": str(self.folder / "logs"),
         }
         return demo_plan(var_dir=self.folder, base_dir=BASE, port=self.port, environment=self._own)

@@ -53,7 +53,9 @@ class OpenSale:
     """One campaign, published and live, with what the races do to it and count afterwards."""
 
     def __init__(self, server: ValkeyServer, *, allotment: int, limit: int = 2, users: int = 0) -> None:
-        Sale.objects.update(phase=SalePhase.CLOSED)  # earlier rounds are over: their keys go with the next line
+        Sale.objects.update(
+            phase=SalePhase.CLOSED
+        )  # earlier rounds are over: their keys go with the next line
         server.clear()
         sale_store().close()
         self.now: datetime = timezone.now()

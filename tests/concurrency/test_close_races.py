@@ -58,7 +58,9 @@ def test_close_waits_for_units_in_flight(sale: OpenSale) -> None:
 
 
 @pytest.mark.twin
-def test_close_that_does_not_wait_loses_a_reservation(sale: OpenSale, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_that_does_not_wait_loses_a_reservation(
+    sale: OpenSale, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The twin hands back all six units; the judge can only refuse what was answered 202."""
     monkeypatch.setattr(campaigns, "campaign_is_drained", lambda **_: True)
 
@@ -98,7 +100,9 @@ def hand_back_twice_at_once(sale: OpenSale) -> list[object]:
         patch.setattr(campaigns, "_close_finish", lambda *_, **__: False)
         campaign_close(campaign_id=sale.pk, now=sale.now)
     seen = [Sale.objects.get(pk=sale.pk) for _ in range(2)]
-    hand_back = [lambda row=row: retry_transaction(lambda: campaigns._hand_back(row, sale.now)) for row in seen]
+    hand_back = [
+        lambda row=row: retry_transaction(lambda: campaigns._hand_back(row, sale.now)) for row in seen
+    ]
     return together(*hand_back)
 
 
@@ -122,7 +126,10 @@ def test_two_settlers_without_a_look_under_the_lock_hand_back_twice(
         campaigns,
         "_hand_back",
         ("if locked.phase != SalePhase.CLOSING:", "if False:"),
-        ("locked.allotment - locked.sold - locked.handed_back", "sale.allotment - sale.sold - sale.handed_back"),
+        (
+            "locked.allotment - locked.sold - locked.handed_back",
+            "sale.allotment - sale.sold - sale.handed_back",
+        ),
     )
 
     kinds = {type(result) for result in hand_back_twice_at_once(sale)}

@@ -15,7 +15,7 @@ from tests.seckill.mutants import changed
 from tests.seckill.relaying import Died, PlayedBroker, entry_add, pending_ids
 from tests.services.valkey import ValkeyServer
 
-CLAIM_MS = 150
+CLAIM_MS = 400
 
 
 @pytest.fixture

@@ -90,9 +90,7 @@ def test_threads_without_the_script_oversell(valkey_server: ValkeyServer) -> Non
     sale = OpenSale(valkey_server, allotment=2)
     twin = ReadThenWrite(sale, limit=2)
 
-    codes = Counter(
-        together(*[lambda at=at: twin.reserve(at + 1, sale.raw(at)) for at in range(THREADS)])
-    )
+    codes = Counter(together(*[lambda at=at: twin.reserve(at + 1, sale.raw(at)) for at in range(THREADS)]))
 
     assert codes == {ReserveCode.ACCEPTED: THREADS}
     assert sale.valkey() == (2 - THREADS, THREADS, 0, 2)

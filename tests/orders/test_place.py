@@ -66,7 +66,13 @@ def rows() -> list[tuple[str, str, int]]:
 def test_won_reservation_is_an_order_with_everything_frozen(ears: Ears) -> None:
     sale, user = sale_make(allotment=10, limit_per_user=3, pay_window_seconds=600), user_make()
     Address.objects.create(
-        user=user, recipient="Li", phone="1", region="Hubei", street="Road 1", postal_code="43", is_default=True
+        user=user,
+        recipient="Li",
+        phone="1",
+        region="Hubei",
+        street="Road 1",
+        postal_code="43",
+        is_default=True,
     )
 
     decided = placed(entry(sale, (1, user.pk, 3), at=5))
@@ -313,7 +319,9 @@ def test_whole_batch_is_one_transaction_with_few_queries(
     assert counters(sale) == (60, 0, 0)
 
 
-def test_fault_in_the_middle_leaves_nothing_and_tells_nobody(ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_in_the_middle_leaves_nothing_and_tells_nobody(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sale, user = sale_make(), user_make()
 
     def fail(*_: object) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from shop.resilience.worker_pool import WorkerPool
-from shop.resilience.wsgi_bridge import SWITCH_INTERVAL_SECONDS, WSGIBridge
+from shop.resilience.wsgi_bridge import WSGIBridge
 
 Environ = dict[str, Any]
 NOTES = Path(os.environ.get("BRIDGE_NOTES", os.devnull))  # where the applications tell the test what happened
@@ -173,7 +172,6 @@ def __getattr__(name: str) -> Any:
     kind, _, door = name.partition("_")
     if kind not in ("empty", "view") or door not in ("plain", "a2wsgi", "bridge"):
         raise AttributeError(name)
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS if door != "plain" else sys.getswitchinterval())
     app = _django() if kind == "view" else empty
     if door == "plain":
         return app

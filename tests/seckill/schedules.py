@@ -8,7 +8,7 @@ this world, and the database's clock is handed in everywhere.
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -81,7 +81,6 @@ class World:
         self.offset = 0
         self.calls: list[Callable[[], None]] = []  # to the sale's server: late, repeated or dropped
         self.told: dict[str, tuple[int, int]] = {}  # reservation id: (user id, units), answered 202
-        self.perhaps: dict[str, tuple[int, int]] = {}  # the answer was lost
         self.ranks: dict[str, int] = {}
         self.paid_late: set[str] = set()
         self.disagreed: list[int] = []
@@ -139,16 +138,14 @@ class World:
             asked.append((user.pk, raw, self.random.choice((1, 1, 2))))
         requests = [(user_id, scripts.member_pack(raw, user_id, units)) for user_id, raw, units in asked]
         ids = [place.reservation_id_text(self.campaign.pk, raw) for _, raw, _ in asked]
-        for rid, (user_id, _, units) in zip(ids, asked, strict=True):
-            self.perhaps.setdefault(rid, (user_id, units))
         answer = self.store.run([scripts.reserve_call(self.campaign.pk, requests)])[0]
         codes = scripts.reserve_reply(answer).codes
         for rid, code, (user_id, _, units) in zip(ids, codes, asked, strict=True):
             if code == ReserveCode.ACCEPTED and rid in self.told:
                 raise Wrong(f"{rid} was admitted twice")
-            if code in (ReserveCode.ACCEPTED, ReserveCode.REPLAYED):
-                if self.told.setdefault(rid, (user_id, units)) != (user_id, units):
-                    raise Wrong(f"{rid} was replayed with other units")
+            is_told = code in (ReserveCode.ACCEPTED, ReserveCode.REPLAYED)
+            if is_told and self.told.setdefault(rid, (user_id, units)) != (user_id, units):
+                raise Wrong(f"{rid} was replayed with other units")
 
     def poll(self) -> None:
         """Ask what became of a 202: it never goes back, except from lost to won by a late payment."""
@@ -365,7 +362,9 @@ def _refusals(*kinds: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def world_made(seed: int, server: ValkeyServer, store: LossyStore, *, trusted: bool = True) -> Iterator[World]:
+def world_made(
+    seed: int, server: ValkeyServer, store: LossyStore, *, trusted: bool = True
+) -> Iterator[World]:
     """Yield a world whose services speak to it alone, and use its store."""
     Sale.objects.update(phase=SalePhase.CLOSED)  # earlier worlds are over
     with pytest.MonkeyPatch.context() as patch:

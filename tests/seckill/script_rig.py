@@ -23,7 +23,9 @@ def rid(letter: str) -> bytes:
     return letter.encode() * 16
 
 
-def outcome(letter: str, user_id: int, *, move: int, units: int = 1, won: bool = True, detail: int = 5) -> Outcome:
+def outcome(
+    letter: str, user_id: int, *, move: int, units: int = 1, won: bool = True, detail: int = 5
+) -> Outcome:
     """Return what the database says of a reservation."""
     text = reservation_id_text(CAMPAIGN, rid(letter))
     return Outcome(text, CAMPAIGN, user_id, units, won, move, detail)
@@ -46,7 +48,15 @@ class Rig:
 
     def campaign_set(self, **fields: Any) -> None:
         """Write the campaign's hash afresh, with these fields changed."""
-        rules = {"v": 1, "epoch": 1, "phase": "open", "starts_ms": 0, "ends_ms": FAR_MS, "limit": 2, "salt": "salt"}
+        rules = {
+            "v": 1,
+            "epoch": 1,
+            "phase": "open",
+            "starts_ms": 0,
+            "ends_ms": FAR_MS,
+            "limit": 2,
+            "salt": "salt",
+        }
         counters = {"allotment": 10, "left": 10, "reserved": 0, "confirmed": 0, "admitted": 0}
         clocks = {"reopen_ms": 0, "clock_ms": 0, "op": 1, "op_took": 0}
         self.client.delete(keys.campaign_key(CAMPAIGN))

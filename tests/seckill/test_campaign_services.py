@@ -1,5 +1,6 @@
 """Campaigns from draft to closed: what each service moves, exactly, and what a refusal leaves as it was."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -319,7 +320,7 @@ def test_publish_refuses_keys_that_were_open_before() -> None:
 def test_scheduled_campaign_opens_and_ends_by_the_clock_alone() -> None:
     """No worker, no settler and no beat run here."""
     now = timezone.now()
-    campaign = draft(starts_at=now + timedelta(seconds=0.6), ends_at=now + timedelta(seconds=1.2))
+    campaign = draft(starts_at=now + timedelta(seconds=1.2), ends_at=now + timedelta(seconds=2.4))
     campaign_publish(campaign_id=campaign.pk, now=now)
     with pytest.raises(NotStarted):
         reserve(campaign.pk)
@@ -331,8 +332,6 @@ def test_scheduled_campaign_opens_and_ends_by_the_clock_alone() -> None:
 
 
 def _sleep_until(moment: datetime) -> None:
-    import time
-
     time.sleep(max(0.0, (moment - timezone.now()).total_seconds()) + 0.01)
 
 

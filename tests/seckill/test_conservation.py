@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from orders.models import Order, OrderStatus, Sale
 from orders.services.endings import order_cancel, orders_expire
@@ -197,8 +198,9 @@ def test_equations_of_all_published_campaigns_newest_first(sale: LiveSale) -> No
     missing = campaign_made(product=sale.product, allotment=5)
     sale_make()  # a sale without a campaign
 
-    equations = conservation_all()
+    with translation.override("en"):
+        equations = conservation_all()
 
     assert [(e.campaign_id, e.holds) for e in equations] == [(missing.pk, False), (sale.pk, True)]
     assert isinstance(equations[0], Equation)
-    assert equations[1].name == "竞争"
+    assert equations[1].name == "Race"

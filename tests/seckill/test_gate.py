@@ -31,7 +31,7 @@ def facts(gate: Gate, *, sent_at: float = SENT_AT, **changes: Any) -> CampaignMe
         "ends_ms": b"%d" % (SERVER_MS + 100_000),
         "limit": b"2",
         "salt": b"s" * 16,
-        "epoch": b"1",
+        "op": b"1",
         "phase": b"open",
         "left": b"9",
         "admitted": b"1",

@@ -137,7 +137,7 @@ def test_reader_takes_its_own_pending_then_abandoned_then_new(store: SaleStore) 
     abandoned = entry_add(store)
     assert read(reader(store, "dead")) == [abandoned]
     own = entry_add(store)
-    assert read(reader(store, "a")) == [own]
+    assert read(reader(store, "a", claim_after_ms=60_000)) == [own]
     time.sleep(CLAIM_MS / 1000 + 0.02)
     new = entry_add(store)
 

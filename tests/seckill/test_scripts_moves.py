@@ -141,7 +141,10 @@ def test_confirm_without_record_is_unknown_and_keeps_the_entry(rig: Rig) -> None
 def test_confirm_of_a_batch_applies_what_it_knows_and_keeps_the_entry(rig: Rig) -> None:
     entry = entry_made(rig, (1, "a", 1))
 
-    assert rig.confirm(outcome("a", 1, move=1), outcome("b", 2, move=1), entry=entry) == [Code.OK, Code.UNKNOWN]
+    assert rig.confirm(outcome("a", 1, move=1), outcome("b", 2, move=1), entry=entry) == [
+        Code.OK,
+        Code.UNKNOWN,
+    ]
 
     assert rig.counters() == (9, 0, 1, 10)
     assert rig.entries() == [entry]

@@ -26,7 +26,9 @@ def switch(rig: Rig, number: int, phase: str) -> int:
 
 
 def warm_up(rig: Rig, **fields: Any) -> int:
-    answer: int = rig.run(scripts.warm_up_call(CAMPAIGN, {"op": 0, "admitted": 0, "phase": "paused", **fields}))
+    answer: int = rig.run(
+        scripts.warm_up_call(CAMPAIGN, {"op": 0, "admitted": 0, "phase": "paused", **fields})
+    )
     return answer
 
 

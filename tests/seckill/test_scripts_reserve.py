@@ -74,9 +74,7 @@ def test_refusal_writes_nothing(rig: Rig, code: Code, fields: dict[str, int]) ->
     assert (reply.codes, reply.left, reply.admitted) == ([code], left, 0)
 
 
-@pytest.mark.parametrize(
-    ("open_units", "code"), [(99, Code.ACCEPTED), (100, Code.BUSY), (101, Code.BUSY)]
-)
+@pytest.mark.parametrize(("open_units", "code"), [(99, Code.ACCEPTED), (100, Code.BUSY), (101, Code.BUSY)])
 def test_busy_from_open_max_on(rig: Rig, open_units: int, code: Code) -> None:
     rig.client.hset(keys.shard_key(), "open", open_units)
 

@@ -64,7 +64,7 @@ def test_settler_decides_overdue_entries_without_any_consumer(sale: LiveSale, se
 def test_settler_leaves_what_is_not_overdue_to_the_consumer(sale: LiveSale, settings: Any) -> None:
     settings.SALE_SETTLE_AFTER_SECONDS = 10
     sale.admit(sale.users[0])
-    age(sale, 9)
+    age(sale, 5)
     Settler().turn()
     assert Order.objects.count() == 0
     assert len(sale.entries()) == 1
