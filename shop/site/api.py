@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, pagination
@@ -13,6 +12,7 @@ from rest_framework.views import set_rollback
 
 from shop.observability.logs.request_id import request_id_var
 from shop.resilience import errors
+from shop.site.faults import database_unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -60,20 +60,11 @@ def _as_shop_error(exc: exceptions.APIException) -> errors.ShopError:
     return error
 
 
-class DatabaseUnavailable(errors.Unavailable):
-    """The database did not answer; whether the request was carried out is not known."""
-
-    code = "unavailable"
-    message = _("The shop cannot do this right now. Try again in a moment.")
-
-
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Return the one JSON shape for every refusal; None leaves a fault to the 500 handler."""
     exc = _as_drf(exc)
     headers = {}
-    if isinstance(exc, OperationalError | InterfaceError):
-        logger.error("the database did not answer", exc_info=exc)
-        exc = DatabaseUnavailable()
+    exc = database_unavailable(exc) or exc
     if isinstance(exc, exceptions.APIException):
         if auth_header := getattr(exc, "auth_header", None):
             headers["WWW-Authenticate"] = auth_header

@@ -1,5 +1,6 @@
 """What is answered where no view can: JSON under /api/, pages elsewhere."""
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,8 @@ from django.views import defaults
 
 from shop.observability.logs.request_id import request_id_var
 from shop.resilience import errors
+
+logger = logging.getLogger(__name__)
 
 _API = "/api/"
 _ANSWERS: dict[int, tuple[str, Any]] = {
@@ -42,18 +45,25 @@ _fault = _handler(500, defaults.server_error)
 
 
 class DatabaseUnavailable(errors.Unavailable):
-    """The database does not answer."""
+    """The database did not answer; whether the request was carried out is not known."""
 
     code = "unavailable"
-    message = _("The shop cannot reach its database right now. Nothing is lost; try again in a moment.")
-    retry_after_seconds = 5
+    message = _("The shop cannot do this right now. Try again in a moment.")
+
+
+def database_unavailable(exception: BaseException | None) -> DatabaseUnavailable | None:
+    """Return what is told when the database did not answer, logged; None for every other exception."""
+    if not isinstance(exception, OperationalError | InterfaceError):
+        return None
+    logger.error("the database did not answer", exc_info=exception)
+    return DatabaseUnavailable()
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer a fault; a database that does not answer is 503 with Retry-After, not a fault of the request."""
-    if not isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+    error = database_unavailable(sys.exc_info()[1])
+    if error is None:
         return _fault(request)
-    error = DatabaseUnavailable()
     if request.path.startswith(_API):
         response: HttpResponse = _json(error)
     else:

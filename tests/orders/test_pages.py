@@ -88,7 +88,9 @@ def test_list_asks_the_same_few_queries(page, sale, user, count, django_assert_n
     for _ in range(count):
         payment_make(order_make(sale, user))
 
-    with django_assert_num_queries(6):  # user, count, orders, lines, payments, campaigns that may hold reservations
+    with django_assert_num_queries(
+        6
+    ):  # user, count, orders, lines, payments, campaigns that may hold reservations
         assert page("/orders/").content.decode().count("Paper lantern") == count
 
 

@@ -4,6 +4,7 @@ from typing import Any, NoReturn
 
 import pytest
 from django.db import InterfaceError, OperationalError, ProgrammingError
+from django.test import Client
 from rest_framework.test import APIClient
 
 from orders.api import views
@@ -38,3 +39,18 @@ def test_a_lost_database_is_unavailable_and_not_a_fault(
 
 def test_a_mistake_in_a_query_stays_a_fault() -> None:
     assert exception_handler(ProgrammingError("no such column"), {}) is None
+
+
+@pytest.mark.django_db
+def test_a_page_without_its_database_is_503_and_says_when_to_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from shop.site import views as pages
+
+    monkeypatch.setattr(pages, "campaigns_public", raising(OperationalError(2006, "gone")))
+    client = Client(raise_request_exception=False)
+
+    answer = client.get("/en/")
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert "We will be back in a moment" in answer.content.decode()
