@@ -80,6 +80,23 @@ check: install-check
 	$(VENV)/bin/lint-imports
 	DJANGO_SETTINGS_MODULE=shop.settings.test $(PY) manage.py check
 	DJANGO_SETTINGS_MODULE=shop.settings.test $(PY) manage.py makemigrations --check --dry-run
+	@$(MAKE) --no-print-directory check-deploy
+
+# Production settings name servers that are not asked here; only the driver of the database must be importable.
+check-deploy: install-check
+	@if $(PY) -c 'import MySQLdb' 2>/dev/null; then \
+	    echo 'manage.py check --deploy, with shop.settings.production'; \
+	    env DJANGO_SETTINGS_MODULE=shop.settings.production ALLOWED_HOSTS=shop.example \
+	    SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
+	    DATABASE_URL=mysql://shop@db.example/shop REDIS_URL=redis://sale.example/0 \
+	    CACHE_URL=redis://cache.example/0 SESSION_REDIS_URL=redis://cache.example/1 \
+	    CELERY_BROKER_URL=redis://cache.example/2 ALLOW_SANDBOX_PAYMENTS=true \
+	    SHOP_VAR_DIR="$$(mktemp -d)" $(PY) manage.py check --deploy --fail-level WARNING; \
+	elif [ "$$REQUIRE_SERVICES" = 1 ] || [ -n "$$CI" ]; then \
+	    echo 'mysqlclient is missing, so production settings cannot be checked.'; exit 1; \
+	else \
+	    echo 'manage.py check --deploy is skipped: mysqlclient is not installed.'; \
+	fi
 
 bench: install-test
 	$(PY) -m bench $(ARGS)
