@@ -193,7 +193,6 @@ class SaleStack:
             price=PRICE,
             limit_per_user=LIMIT_PER_USER,
             allotment=allotment,
-            now=now,
         )
         campaign_publish(campaign_id=campaign.pk, now=timezone.now())
         return int(campaign.pk)

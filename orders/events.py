@@ -132,6 +132,12 @@ def order_number(reservation_id: str) -> str:
     return reservation_id.partition("-")[2][:NUMBER_LENGTH].upper()
 
 
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """Return what sorts entry ids (`<milliseconds>-<sequence>`) as the stream does."""
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
 def members_unpack(packed: bytes) -> tuple[Member, ...]:
     """Return the members of one batch.
 

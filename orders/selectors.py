@@ -4,18 +4,10 @@ from django.db.models import Prefetch, QuerySet
 
 from orders.errors import OrderNotFound
 from orders.events import LOST_CODES, Outcome
-from orders.models import Order, OrderStatus, Payment, Refund, RefundStatus
+from orders.models import HOLDING, Order, OrderStatus, Payment, Refund, RefundStatus
 
 # Statuses under which the sale's record must say that the units are held.
-WON = frozenset(
-    {
-        OrderStatus.PENDING,
-        OrderStatus.PAID,
-        OrderStatus.SHIPPED,
-        OrderStatus.COMPLETED,
-        OrderStatus.READMITTING,
-    }
-)
+_WON = frozenset({*HOLDING, OrderStatus.READMITTING})
 
 
 def outcome_of(order: Order) -> Outcome:
@@ -23,7 +15,7 @@ def outcome_of(order: Order) -> Outcome:
     assert order.reservation_id is not None
     assert order.sale_id is not None
     assert order.user_id is not None
-    won = order.status in WON
+    won = order.status in _WON
     if won:
         detail = int(order.expires_at.timestamp()) if order.expires_at else 0
     else:

@@ -169,8 +169,6 @@ class CampaignAdmin(admin.ModelAdmin):
             "price": form.cleaned_data["price"],
             "limit_per_user": form.cleaned_data["limit_per_user"],
             "allotment": form.cleaned_data["allotment"],
-            "actor": request.user,
-            "now": timezone.now(),
         }
         saved = campaign_update(campaign_id=obj.pk, **facts) if change else campaign_create(**facts)
         obj.__dict__.update(saved.__dict__)

@@ -17,6 +17,7 @@ from seckill.statuses import ReservationStatus
 from shop.resilience.errors import ShopError, error_body
 
 API = "/api/v1/seckill"
+POLL_LIVE_MS, POLL_IDLE_MS = 1_000, 5_000
 _COOKIE = re.compile(rf"(?:^|;\s*){re.escape(settings.LANGUAGE_COOKIE_NAME)}=([A-Za-z-]{{2,16}})")
 _CLOSED_PHASES = {"closing": "ended", "closed": "closed"}
 
@@ -149,7 +150,7 @@ def live_body(memory: CampaignMemory, *, language: str, now_ms: int) -> bytes:
     kept = memory.live.get(language)
     if kept is None or kept[0] != facts:
         row = campaign_row(memory, language=language, now_ms=now_ms)
-        poll_after_ms = 1_000 if state == "live" else 5_000
+        poll_after_ms = POLL_LIVE_MS if state == "live" else POLL_IDLE_MS
         whole = {
             **row,
             "left": memory.left,

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Sale
 from seckill.models import Campaign
+from seckill.scripts import RECORDS_MAX
 from shop.catalog.models import Product
 
 
@@ -36,7 +37,9 @@ class CampaignForm(forms.ModelForm):
 
     product = forms.ModelChoiceField(label=_("Product"), queryset=Product.objects.all())
     price = forms.DecimalField(label=_("Campaign price"), min_value=0, max_digits=10, decimal_places=2)
-    limit_per_user = forms.IntegerField(label=_("Limit per user"), min_value=1, max_value=20, initial=1)
+    limit_per_user = forms.IntegerField(
+        label=_("Limit per user"), min_value=1, max_value=RECORDS_MAX, initial=1
+    )
     allotment = forms.IntegerField(
         label=_("Allotment (units)"),
         min_value=1,
@@ -65,7 +68,7 @@ class CampaignForm(forms.ModelForm):
         cleaned = super().clean() or self.cleaned_data
         starts_at, ends_at = cleaned.get("starts_at"), cleaned.get("ends_at")
         if starts_at and ends_at and ends_at <= starts_at:
-            self.add_error("ends_at", _("A campaign must end after it starts."))
+            self.add_error("ends_at", _("The end must be after the start."))
         return cleaned
 
 

@@ -17,6 +17,9 @@ from seckill.store import SaleStore, unverified_store
 
 logger = logging.getLogger("seckill.health")
 
+# The promise. Six times what the settler leaves an entry before it decides by itself: nobody is deciding.
+UNDECIDED_TOO_LONG_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class SaleHealth:
@@ -31,6 +34,11 @@ class SaleHealth:
     relay_lag: int | None = None
     consumer_lag: int | None = None
     paused_campaigns: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def undecided_too_long(self) -> bool:
+        """Whether a reservation waits longer than the promise allows."""
+        return self.oldest_entry_age_seconds > UNDECIDED_TOO_LONG_SECONDS
 
 
 def sale_health(*, ask_kafka: bool = False) -> SaleHealth:

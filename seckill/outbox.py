@@ -83,13 +83,12 @@ class GroupReader:
 
     def __init__(
         self, store: SaleStore, group: str, *, name: str | None = None, claim_after_ms: int = CLAIM_AFTER_MS
-    ):
+    ) -> None:
         self._store = store
         self.group = group
         self.name = name or consumer_name()
         self._claim_after_ms = claim_after_ms
-        self._pending_from: str | None = None
-        self.retry()
+        self._pending_from: str | None = "0"
 
     def retry(self) -> None:
         """Read own pending entries from their beginning again."""
@@ -175,7 +174,7 @@ class StreamSource:
         self._reader = GroupReader(store, "orders", name=name, claim_after_ms=claim_after_ms)
 
     def poll(self, *, timeout_seconds: float) -> list[Entry]:
-        """Return the next entries, at least one batch of which fits a transaction."""
+        """Return the next entries; what cannot be read becomes a dead letter and is not delivered again."""
         raws = self._reader.read(timeout_seconds=timeout_seconds)
         entries = entries_decode(raws)
         readable = {entry.entry_id for entry in entries}

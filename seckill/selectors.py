@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import redis
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from orders.events import LOST_CODES, reservation_id_parse
 from orders.models import Order, OrderStatus, SalePhase
@@ -17,8 +17,7 @@ from seckill.scripts import Record, RecordState
 from seckill.statuses import QUEUED, ReservationStatus, status_of_record
 from seckill.store import NotVerified, SaleStore, sale_store
 
-POLL_LIVE_MS, POLL_IDLE_MS = 1_000, 5_000
-_CLOSED_SHOWN = timedelta(hours=24)
+_ENDED_SHOWN = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +27,11 @@ class LiveNumbers:
     left: int | None
     as_of_ms: int
     phase: str
-    poll_after_ms: int
 
 
 def campaigns_public(*, now: datetime) -> list[Campaign]:
     """Return published campaigns: live ones first, then upcoming, then ended ones of the last day."""
-    shown = _published().filter(
-        Q(ends_at__gt=now - _CLOSED_SHOWN),
-        ~Q(sale__phase=SalePhase.CLOSED) | Q(ends_at__gt=now - _CLOSED_SHOWN),
-    )
+    shown = _published().filter(ends_at__gt=now - _ENDED_SHOWN)
 
     def order(campaign: Campaign) -> tuple[int, datetime]:
         rank = 2 if now >= campaign.ends_at else 0 if now >= campaign.starts_at else 1
@@ -69,8 +64,8 @@ def campaign_live(*, campaign_id: int, now: datetime) -> LiveNumbers:
         left, phase = None, None
     as_of_ms = int(now.timestamp() * 1000)
     if left is None or phase is None:
-        return LiveNumbers(None, as_of_ms, "paused", POLL_IDLE_MS)
-    return LiveNumbers(int(left), as_of_ms, phase.decode(), POLL_LIVE_MS)
+        return LiveNumbers(None, as_of_ms, "paused")
+    return LiveNumbers(int(left), as_of_ms, phase.decode())
 
 
 def status_of_order(order: Order) -> ReservationStatus:
@@ -99,9 +94,8 @@ def reservation_status(*, reservation_id: str, user_id: int) -> ReservationStatu
         raise Paused from error
     except redis.RedisError as error:
         raise SaleUnavailable from error
-    for record in scripts.records_unpack(packed):
-        if record.reservation == raw:
-            return status_of_record(campaign_id, record)
+    if record := scripts.record_find(packed, raw):
+        return status_of_record(campaign_id, record)
     order = Order.objects.filter(reservation_id=reservation_id, user_id=user_id).first()
     if order is None:
         raise ReservationNotFound

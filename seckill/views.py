@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_http_methods, require_safe
 
+from orders.caller import caller_id
 from orders.models import OrderStatus
 from orders.selectors import order_get
 from seckill import page_state, selectors
@@ -21,12 +22,6 @@ from seckill.statuses import LOST, QUEUED, WON, ReservationStatus
 from shop.resilience.errors import NotFound, ShopError
 
 REFRESH_SECONDS = 3  # a queued reservation's page without script
-
-
-def _user_id(request: HttpRequest) -> int:
-    """Return who is signed in; the views that ask stand behind login_required."""
-    assert request.user.pk is not None
-    return request.user.pk
 
 
 _View = Callable[..., HttpResponse]
@@ -106,7 +101,7 @@ def reserve(request: HttpRequest, campaign_id: int) -> HttpResponse:
         return _campaign_response(request, campaign_id=campaign_id, form=form)
     reservation = reservation_create(
         campaign_id=campaign_id,
-        user_id=_user_id(request),
+        user_id=caller_id(request.user),
         quantity=form.cleaned_data["quantity"],
         key=form.cleaned_data["key"],
     )
@@ -128,7 +123,7 @@ def _outcome(found: ReservationStatus, user_id: int) -> dict[str, Any]:
 @_own_page
 def reservation(request: HttpRequest, reservation_id: str) -> HttpResponse:
     """Render what became of a reservation; while that is open the page asks again by itself."""
-    user_id = _user_id(request)
+    user_id = caller_id(request.user)
     found = page_state.known_or_none(
         lambda: selectors.reservation_status(reservation_id=reservation_id, user_id=user_id)
     )
@@ -151,7 +146,7 @@ def reservation(request: HttpRequest, reservation_id: str) -> HttpResponse:
 @_own_page
 def reservations(request: HttpRequest) -> HttpResponse:
     """Render the shopper's reservations, open ones too."""
-    found = page_state.known_or_none(lambda: selectors.reservations_of_user(user_id=_user_id(request)))
+    found = page_state.known_or_none(lambda: selectors.reservations_of_user(user_id=caller_id(request.user)))
     rows = None
     if found is not None:
         rows = [

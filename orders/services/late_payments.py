@@ -4,7 +4,6 @@ import logging
 from datetime import datetime
 
 from django.db.models import F, Sum
-from django.utils import timezone
 from django.utils.translation import gettext_noop
 
 from orders.models import HOLDING, LostReason, Order, OrderStatus, Payment, PaymentStatus, Sale, SalePhase
@@ -42,12 +41,11 @@ def late_payment_decide(order: Order, payment: Payment, *, now: datetime) -> Non
     logger.info("order %s was paid late; its units are asked for again", order.number)
 
 
-def return_settle(*, reservation_id: str, move: int, now: datetime | None = None) -> None:
+def return_settle(*, reservation_id: str, move: int, now: datetime) -> None:
     """Note that the sale's server has taken the units back, if the order has not changed sides since.
 
     A late payment that waited for this is decided now. Repeating it changes nothing.
     """
-    moment = now or timezone.now()
 
     def work() -> None:
         row = Order.objects.filter(reservation_id=reservation_id, move=move, return_due=True)
@@ -60,7 +58,7 @@ def return_settle(*, reservation_id: str, move: int, now: datetime | None = None
             refund__isnull=True,
         )
         for payment in late.order_by("id"):
-            late_payment_decide(payment.order, payment, now=moment)
+            late_payment_decide(payment.order, payment, now=now)
 
     retry_transaction(work)
 

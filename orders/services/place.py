@@ -17,7 +17,16 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import F, QuerySet, Sum
 
 from orders import signals
-from orders.events import LOST_CODES, Decided, Entry, Member, Outcome, order_number, reservation_id_text
+from orders.events import (
+    LOST_CODES,
+    Decided,
+    Entry,
+    Member,
+    Outcome,
+    entry_order,
+    order_number,
+    reservation_id_text,
+)
 from orders.models import (
     HOLDING,
     DeadLetter,
@@ -199,7 +208,7 @@ def _take_units(sale: Sale, cases: Sequence[_Case]) -> None:
     :raises _Refusal: epoch or phase moved on, too few units, or somebody is over the limit
     """
     units = sum(case.member.units for case in cases)
-    last = max((sale.last_entry, *(case.entry.entry_id for case in cases)), key=_entry_order)
+    last = max((sale.last_entry, *(case.entry.entry_id for case in cases)), key=entry_order)
     taken = Sale.objects.filter(
         pk=sale.pk,
         epoch=sale.epoch,
@@ -226,11 +235,6 @@ def _refusal_reason(sale: Sale) -> LostReason:
     if fresh is None or fresh["epoch"] != sale.epoch:
         return LostReason.OUR_FAULT
     return LostReason.ENDED if fresh["phase"] == SalePhase.CLOSED else LostReason.SOLD_OUT
-
-
-def _entry_order(entry_id: str) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 def _order(case: _Case, facts: _Facts, *, now: datetime) -> Order:

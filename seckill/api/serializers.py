@@ -2,8 +2,10 @@
 
 from rest_framework import serializers
 
+from orders.events import LOST_CODES
 from seckill.admission import QUANTITY_MAX
 from seckill.models import CampaignState
+from seckill.statuses import LOST, QUEUED, WON
 
 
 class ReservationInput(serializers.Serializer):
@@ -12,7 +14,7 @@ class ReservationInput(serializers.Serializer):
 
 class ReservationOutput(serializers.Serializer):
     reservation_id = serializers.CharField()
-    status = serializers.ChoiceField(choices=["queued"])
+    status = serializers.ChoiceField(choices=[QUEUED])
     status_url = serializers.CharField()
     poll_after_ms = serializers.IntegerField()
     server_time = serializers.DateTimeField()
@@ -21,11 +23,8 @@ class ReservationOutput(serializers.Serializer):
 class ReservationStatusOutput(serializers.Serializer):
     reservation_id = serializers.CharField()
     campaign_id = serializers.CharField()
-    status = serializers.ChoiceField(choices=["queued", "won", "lost"])
-    reason = serializers.ChoiceField(
-        choices=["sold_out", "limit_reached", "ended", "payment_expired", "cancelled", "our_fault"],
-        allow_null=True,
-    )
+    status = serializers.ChoiceField(choices=[QUEUED, WON, LOST])
+    reason = serializers.ChoiceField(choices=list(LOST_CODES), allow_null=True)
     quantity = serializers.IntegerField()
     order_number = serializers.CharField(allow_null=True)
     pay_by = serializers.DateTimeField(allow_null=True)

@@ -27,7 +27,7 @@ from seckill.services.reservations import (
     process_gate,
     reservation_create,
 )
-from shop.observability.logs.request_id import request_id_var
+from shop.observability.logs.request_id import request_id_get
 from shop.resilience.errors import ShopError
 
 
@@ -51,9 +51,7 @@ class SaleView(APIView):
     def handle_exception(self, exc: Exception) -> Any:
         """Answer a refusal with the very bytes of the lane; anything else is the exception handler's."""
         if isinstance(exc, ShopError):
-            return _response(
-                answers.refused(exc, request_id=request_id_var.get(), language=get_language() or "zh-hans")
-            )
+            return _response(answers.refused(exc, request_id=request_id_get(), language=_language()))
         return super().handle_exception(exc)
 
     def user_id(self, request: Request, campaign_id: int | None = None) -> int:
@@ -90,9 +88,8 @@ class LiveView(SaleView):
         if memory is not None:
             return _response(Answer(200, answers.live_body(memory, language=_language(), now_ms=now_ms)))
         row = campaign_rows([campaign_public(campaign_id=campaign_id)], language=_language())[0]
-        return _json(
-            {**row, "state": "paused", "left": None, "as_of": row["server_time"], "poll_after_ms": 5_000}
-        )
+        unknown = {"state": "paused", "left": None, "as_of": row["server_time"]}
+        return _json({**row, **unknown, "poll_after_ms": answers.POLL_IDLE_MS})
 
 
 class ReserveView(SaleView):

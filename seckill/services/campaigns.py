@@ -64,8 +64,6 @@ def campaign_create(
     price: Decimal,
     limit_per_user: int,
     allotment: int,
-    actor: Any = None,
-    now: datetime,
     pay_window_seconds: int | None = None,
 ) -> Campaign:
     """Create a draft; its units stay in ordinary stock until it is published.
@@ -106,8 +104,6 @@ def campaign_update(
     price: Decimal,
     limit_per_user: int,
     allotment: int,
-    actor: Any = None,
-    now: datetime,
 ) -> Campaign:
     """Change a draft.
 

@@ -89,7 +89,7 @@ def _note(outcome: Outcome, code: MoveCode, *, store: SaleStore, now: datetime) 
     if code == MoveCode.PAUSED:
         return
     if not outcome.won:
-        return_settle(reservation_id=outcome.reservation_id, move=outcome.move)
+        return_settle(reservation_id=outcome.reservation_id, move=outcome.move, now=now)
         return
     admitted = code in (MoveCode.OK, MoveCode.OLD) and _is_confirmed(store, outcome)
     readmission_finish(reservation_id=outcome.reservation_id, move=outcome.move, admitted=admitted, now=now)
@@ -98,7 +98,5 @@ def _note(outcome: Outcome, code: MoveCode, *, store: SaleStore, now: datetime) 
 def _is_confirmed(store: SaleStore, outcome: Outcome) -> bool:
     campaign_id, raw = reservation_id_parse(outcome.reservation_id)
     packed = store.client.hget(keys.users_key(campaign_id), str(outcome.user_id))
-    return any(
-        record.reservation == raw and record.state == RecordState.CONFIRMED
-        for record in scripts.records_unpack(packed)
-    )
+    record = scripts.record_find(packed, raw)
+    return record is not None and record.state == RecordState.CONFIRMED

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max
 
-from orders.events import Entry, reservation_id_text
+from orders.events import Entry, entry_order, reservation_id_text
 from orders.models import HOLDING, Order, SalePhase
 from orders.selectors import readmissions_due, returns_due
 from orders.services.place import entries_place
@@ -140,7 +140,7 @@ def _campaign_compare(store: SaleStore, campaign: Campaign, waiting: dict[bytes,
     yield from _compare_rules(campaign, fields)
     yield from _compare_counters(campaign, fields, [record for _, record in records.values()], waiting)
     yield from _compare_rows(campaign, records)
-    if _order_of(_last_id(store)) < _order_of(campaign.sale.last_entry):
+    if entry_order(_last_id(store)) < entry_order(campaign.sale.last_entry):
         yield f"the outbox ends before entry {campaign.sale.last_entry}, which the database has decided"
 
 
@@ -151,11 +151,6 @@ def _last_id(store: SaleStore) -> str:
     info: dict[Any, Any] = store.client.xinfo_stream(keys.outbox_key())
     value = info.get("last-generated-id", info.get(b"last-generated-id"))
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _order_of(entry_id: str) -> tuple[int, int]:
-    ms, _, sequence = entry_id.partition("-")
-    return int(ms), int(sequence or 0)
 
 
 def _compare_rules(campaign: Campaign, fields: dict[str, str]) -> Iterable[str]:

@@ -6,7 +6,6 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-# Imported at start-up with the admin, so that the log of log-ins is complete from the first request on.
 from shop.accounts.models import Address, User
 
 

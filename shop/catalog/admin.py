@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from treebeard.admin import TreeAdmin
@@ -103,7 +104,9 @@ class ProductAdmin(admin.ModelAdmin):
             return None, 422
         assert isinstance(request.user, AbstractBaseUser)
         try:
-            return stock_change(product_id=product.pk, actor=request.user, **form.cleaned_data), 302
+            entry = stock_change(
+                product_id=product.pk, actor=request.user, now=timezone.now(), **form.cleaned_data
+            )
         except StockMoved as error:
             product.refresh_from_db(fields=["stock"])
             form.expect(product)
@@ -119,6 +122,7 @@ class ProductAdmin(admin.ModelAdmin):
         except (InsufficientStock, StockChangeInvalid) as error:
             form.add_error("delta", str(error.message))
             return None, error.status
+        return entry, 302
 
     def _stock_page(
         self, request: HttpRequest, product: Product, form: StockChangeForm, *, status: int = 200

@@ -17,7 +17,8 @@ def products_home(*, limit: int = 12) -> list[Product]:
     for product in newest[: limit * 10]:
         if product.family_id is None or product.family_id not in families:
             chosen.append(product)
-            families.add(product.family_id or 0)
+        if product.family_id is not None:
+            families.add(product.family_id)
         if len(chosen) == limit:
             break
     return chosen

@@ -5,7 +5,6 @@ from datetime import datetime
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from shop.catalog.errors import InsufficientStock, ProductNotFound, StockChangeInvalid, StockMoved
@@ -23,13 +22,13 @@ def stock_change(
     actor: AbstractBaseUser | None = None,
     note: str = "",
     reference: str = "",
-    now: datetime | None = None,
+    now: datetime,
     expected_stock: int | None = None,
 ) -> StockEntry:
     """Change a product's stock by `delta` units and write the ledger row, both or neither.
 
-    expected_stock: what the caller saw, in units; None changes whatever is there. now: aware, None reads
-    the clock. The product's row stays locked until the surrounding transaction ends.
+    expected_stock: what the caller saw, in units; None changes whatever is there. now: aware. The product's row
+    stays locked until the surrounding transaction ends.
     :raises StockChangeInvalid: delta is 0 or beyond STOCK_MAX_UNITS, or the reason is unknown
     :raises ProductNotFound: there is no such product
     :raises StockMoved: the stock is not `expected_stock`
@@ -38,10 +37,7 @@ def stock_change(
     _check_change(delta, reason)
     with transaction.atomic():
         stock = _locked_stock(product_id)
-        if expected_stock is not None and stock != expected_stock:
-            raise StockMoved(extra={"expected": expected_stock, "stock": stock})
-        if stock + delta > STOCK_MAX_UNITS:
-            raise StockChangeInvalid(_("That would be more stock than the shop can hold."))
+        _check_stock(stock, delta, expected_stock)
         # The guard stands in the statement itself, so it holds on a database without row locks too.
         guarded = Product.objects.filter(pk=product_id, stock__gte=-delta)
         if not guarded.update(stock=F("stock") + delta):
@@ -55,7 +51,7 @@ def stock_change(
             stock_before=stock,
             stock_after=stock + delta,
             actor_id=None if actor is None else actor.pk,
-            created_at=now or timezone.now(),
+            created_at=now,
         )
 
 
@@ -66,6 +62,13 @@ def _check_change(delta: int, reason: str) -> None:
         raise StockChangeInvalid(_("That would be more stock than the shop can hold."))
     if reason not in StockReason.values:
         raise StockChangeInvalid(_("This reason is not known."), extra={"reason": reason})
+
+
+def _check_stock(stock: int, delta: int, expected_stock: int | None) -> None:
+    if expected_stock is not None and stock != expected_stock:
+        raise StockMoved(extra={"expected": expected_stock, "stock": stock})
+    if stock + delta > STOCK_MAX_UNITS:
+        raise StockChangeInvalid(_("That would be more stock than the shop can hold."))
 
 
 def _locked_stock(product_id: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from shop.observability.logs.request_id import request_id_var
+from shop.observability.logs.request_id import request_id_reset, request_id_set
 
 HEADER = "X-Request-Id"
 # Unique without a system call a request: a random part for the process, then a number.
@@ -31,10 +31,10 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request_id = request_id_choose(request.headers.get(HEADER))
-        token = request_id_var.set(request_id)
+        token = request_id_set(request_id)
         try:
             response = self.get_response(request)
         finally:
-            request_id_var.reset(token)
+            request_id_reset(token)
         response[HEADER] = request_id
         return response

@@ -10,7 +10,7 @@ from rest_framework import exceptions, pagination
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from shop.observability.logs.request_id import request_id_var
+from shop.observability.logs.request_id import request_id_get
 from shop.resilience import errors
 from shop.site.faults import database_unavailable
 
@@ -74,9 +74,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     set_rollback()
     if exc.retry_after_seconds is not None:
         headers["Retry-After"] = str(exc.retry_after_seconds)
-    return Response(
-        errors.error_body(exc, request_id=request_id_var.get()), status=exc.status, headers=headers
-    )
+    return Response(errors.error_body(exc, request_id=request_id_get()), status=exc.status, headers=headers)
 
 
 class CursorPages(pagination.CursorPagination):

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 from django.utils.translation import gettext_lazy as _
 from django.views import defaults
 
-from shop.observability.logs.request_id import request_id_var
+from shop.observability.logs.request_id import request_id_get
 from shop.resilience import errors
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _json(error: errors.ShopError) -> JsonResponse:
-    body = errors.error_body(error, request_id=request_id_var.get())
+    body = errors.error_body(error, request_id=request_id_get())
     return JsonResponse(
         body, status=error.status, json_dumps_params={"ensure_ascii": False, "separators": (",", ":")}
     )

@@ -13,9 +13,6 @@ from shop.observability.metrics import metrics_allowed
 
 logger = logging.getLogger(__name__)
 
-# Six times what the settler leaves an entry before it decides by itself: nobody is deciding, Kafka or not.
-UNDECIDED_TOO_LONG_SECONDS = 60.0
-
 
 @require_safe
 @never_cache
@@ -39,7 +36,7 @@ def _database_answers() -> bool:
 def degraded_parts(health: SaleHealth) -> list[str]:
     """Return what does not work while this process still answers: "sale" (Valkey) or "orders" (Kafka, workers)."""
     parts = [] if health.verified else ["sale"]
-    if health.oldest_entry_age_seconds > UNDECIDED_TOO_LONG_SECONDS:
+    if health.undecided_too_long:
         parts.append("orders")
     return parts
 

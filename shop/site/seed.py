@@ -237,8 +237,6 @@ def _campaign_make(wanted: _DemoCampaign, actor: User, now: datetime) -> Campaig
         price=wanted.price,
         limit_per_user=wanted.limit_per_user,
         allotment=wanted.allotment,
-        actor=actor,
-        now=now,
     )
     return campaign_publish(campaign_id=campaign.pk, actor=actor, now=now)
 

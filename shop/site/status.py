@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from seckill.conservation import Equation
     from seckill.health import SaleHealth
 
-# The promise: while the servers are up, every reservation is decided within this time.
-OLDEST_UNDECIDED_SECONDS = 60
-
 
 @dataclass(frozen=True)
 class ProcessStatus:
@@ -133,6 +130,6 @@ def sale_problems(sale: "SaleHealth") -> list[str]:
         problems.append(
             f"The sale's server is not verified: {sale.problem or 'no check has passed since its start'}"
         )
-    if sale.oldest_entry_age_seconds > OLDEST_UNDECIDED_SECONDS:
+    if sale.undecided_too_long:
         problems.append(f"A reservation has been waiting for {sale.oldest_entry_age_seconds:.0f} s")
     return problems

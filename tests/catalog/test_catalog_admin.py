@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
+from django.utils import timezone
 
 from shop.accounts.models import User
 from shop.catalog.models import Category, Product, StockEntry
@@ -19,7 +20,7 @@ def product():
     product = Product.objects.create(
         name_zh="保温杯", name_en="Bottle", slug="bottle-a", category=category, price=Decimal("129.00")
     )
-    stock_change(product_id=product.pk, delta=44, reason="received", note="first")
+    stock_change(product_id=product.pk, delta=44, reason="received", note="first", now=timezone.now())
     product.refresh_from_db()
     return product
 
@@ -88,7 +89,7 @@ def test_change_stock_changes_by_the_amount_and_says_so(stock_staff, product):
 
 
 def test_change_stock_is_refused_when_stock_moved_and_shows_both_numbers(stock_staff, product):
-    stock_change(product_id=product.pk, delta=-4, reason="campaign")
+    stock_change(product_id=product.pk, delta=-4, reason="campaign", now=timezone.now())
 
     answer = stock_staff.post(address(product), posted())
 
@@ -210,7 +211,8 @@ def test_ledger_list_asks_the_database_as_often_for_more_rows(
     with CaptureQueriesContext(connection) as one:
         admin_client.get(page)
     for _number in range(2):
-        stock_change(product_id=product.pk, delta=1, reason="count", actor=User.objects.get(username="admin"))
+        admin = User.objects.get(username="admin")
+        stock_change(product_id=product.pk, delta=1, reason="count", actor=admin, now=timezone.now())
     with django_assert_num_queries(len(one)):
         admin_client.get(page)
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 from django.db.models import Sum
+from django.utils import timezone
 
 from shop.catalog.errors import InsufficientStock
 from shop.catalog.models import Category, Product, StockEntry
@@ -25,7 +26,7 @@ def product():
     product = Product.objects.create(
         name_zh="保温杯", name_en="Bottle", slug="bottle-a", category=category, price=Decimal("129.00")
     )
-    stock_change(product_id=product.pk, delta=STOCK, reason="received")
+    stock_change(product_id=product.pk, delta=STOCK, reason="received", now=timezone.now())
     return product
 
 
@@ -58,7 +59,7 @@ def test_stock_change_under_a_race_never_oversells_or_loses_an_update(product):
         barrier.wait()
         for _take in range(TAKES_EACH):
             try:
-                stock_change(product_id=product.pk, delta=-1, reason="campaign")
+                stock_change(product_id=product.pk, delta=-1, reason="campaign", now=timezone.now())
             except InsufficientStock:
                 refused.append(1)
 

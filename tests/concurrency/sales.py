@@ -71,7 +71,6 @@ class OpenSale:
             price=Decimal("9.00"),
             limit_per_user=limit,
             allotment=allotment,
-            now=self.now,
         )
         self.campaign: Campaign = campaign_publish(campaign_id=draft.pk, now=self.now)
         self.pk = self.campaign.pk

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Sum
 
 from orders.errors import OrderNotPending
@@ -18,6 +18,7 @@ from orders.services import endings, late_payments, payments
 from orders.services.endings import orders_expire
 from orders.services.late_payments import readmission_finish
 from orders.services.refunds import order_refund
+from tests.concurrency.sales import WAIT_SECONDS, together
 from tests.orders.rows import (
     AFTER,
     callback,
@@ -34,30 +35,6 @@ from tests.orders.rows import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = 12
-WAIT_SECONDS = 30.0
-
-
-def together(*acts: Callable[[], object]) -> list[object]:
-    """Run the acts in threads from one barrier, each on its own connection; return results, refusals included."""
-    barrier = threading.Barrier(len(acts), timeout=WAIT_SECONDS)
-    results: list[object] = [None] * len(acts)
-
-    def run(place: int, act: Callable[[], object]) -> None:
-        try:
-            barrier.wait()
-            results[place] = act()
-        except Exception as error:  # noqa: BLE001 - told to the test, which compares it
-            results[place] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(i, act)) for i, act in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT_SECONDS)
-        assert not thread.is_alive()
-    return results
 
 
 def sold_as_counted(sale: Sale) -> int:

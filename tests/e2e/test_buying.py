@@ -53,7 +53,6 @@ def sale(valkey_server: ValkeyServer, transactional_db: None) -> Iterator[Campai
         price=Decimal("1299.00"),
         limit_per_user=2,
         allotment=5,
-        now=now,
     )
     campaign_publish(campaign_id=campaign.pk, now=now)
     consumer = Consumer(StreamSource(sale_store()), _place, on_death=lambda: None)

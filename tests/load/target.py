@@ -96,8 +96,6 @@ def campaign_make(options: Options) -> int:
         price=PRICE,
         limit_per_user=options.limit,
         allotment=options.units,
-        actor=actor,
-        now=now,
     )
     campaign_publish(campaign_id=campaign.pk, actor=actor, now=timezone.now())
     return int(campaign.pk)

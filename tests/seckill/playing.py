@@ -24,8 +24,8 @@ class SaleServer:
     def campaign_live(self, *, campaign_id: int, now: datetime) -> selectors.LiveNumbers:
         as_of_ms = int(now.timestamp() * 1000)
         if self.down:
-            return selectors.LiveNumbers(left=None, as_of_ms=as_of_ms, phase="paused", poll_after_ms=5000)
-        return selectors.LiveNumbers(left=self.left, as_of_ms=as_of_ms, phase=self.phase, poll_after_ms=1000)
+            return selectors.LiveNumbers(left=None, as_of_ms=as_of_ms, phase="paused")
+        return selectors.LiveNumbers(left=self.left, as_of_ms=as_of_ms, phase=self.phase)
 
     def reservations_of_user(self, *, user_id: int, limit: int = 100) -> list[ReservationStatus]:
         self._answer()

@@ -100,7 +100,6 @@ class World:
             price=Decimal("10.00"),
             limit_per_user=LIMIT,
             allotment=ALLOTMENT,
-            now=self.now,
         )
         campaign = campaigns.campaign_publish(campaign_id=draft.pk, now=self.now)
         self._sale_clock_set(int(self.now.timestamp() * 1000))

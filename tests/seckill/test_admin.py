@@ -30,7 +30,7 @@ def _sale_server_played(monkeypatch: pytest.MonkeyPatch) -> None:
     """37 left, 12 reserved, 3 unpaid, whatever the campaign."""
 
     def live(*, campaign_id: int, now: datetime) -> selectors.LiveNumbers:
-        return selectors.LiveNumbers(left=37, as_of_ms=0, phase="open", poll_after_ms=1000)
+        return selectors.LiveNumbers(left=37, as_of_ms=0, phase="open")
 
     def equation(*, campaign_id: int) -> Equation:
         return Equation(
@@ -209,7 +209,7 @@ def test_list_queries_do_not_grow_with_campaigns(
 
 def test_list_says_that_what_is_left_is_not_known(manager: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*, campaign_id: int, now: datetime) -> selectors.LiveNumbers:
-        return selectors.LiveNumbers(left=None, as_of_ms=0, phase="paused", poll_after_ms=5000)
+        return selectors.LiveNumbers(left=None, as_of_ms=0, phase="paused")
 
     monkeypatch.setattr(selectors, "campaign_live", unknown)
     campaign_made()

@@ -86,7 +86,7 @@ def test_equation_holds_between_valkeys_return_and_the_note_of_it(sale: LiveSale
     sale.store.run([scripts.release_call(sale.pk, [outcome_of(order)], entry=None)])
     assert order.return_due
     assert parts(sale) == {"left": 10}
-    return_settle(reservation_id=reservation_id, move=order.move)
+    return_settle(reservation_id=reservation_id, move=order.move, now=sale.now)
     assert parts(sale) == {"left": 10}
 
 

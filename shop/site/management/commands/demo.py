@@ -14,7 +14,6 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.core.management.base import BaseCommand
 from django.db import connections
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from shop.settings.sockets import UnsafeSocketFolder
@@ -28,13 +27,8 @@ from shop.site.supervisor import StartFailed, Supervisor
 DEFAULT_PORT = 8000
 # Valkey wants 10,032 for 10,000 clients, a load test as many for the web server; macOS starts with 256.
 WANTED_OPEN_FILES = 65_536
-# Name on the screen and where it leads: a path, or the name of a page that lies under a language.
-PAGES = (
-    ("Shop", "/"),
-    ("Admin", "/admin/"),
-    ("API docs", "/api/v1/docs/"),
-    ("State gallery", "site:state_gallery"),
-)
+# Name on the screen and path.
+PAGES = (("Shop", "/"), ("Admin", "/admin/"), ("API docs", "/api/v1/docs/"))
 
 
 class Command(BaseCommand):
@@ -126,7 +120,7 @@ class Demo:
         ready_show(
             self.screen,
             state=supervisor.state(),
-            pages=known_pages(),
+            pages=PAGES,
             next_sale=next_sale and next_sale.astimezone(zone),
             now=timezone.now().astimezone(zone),
             took_seconds=time.monotonic() - self._began,
@@ -158,17 +152,6 @@ def next_sale_at(*, now: datetime) -> datetime | None:
 
     coming = Campaign.objects.filter(published_at__isnull=False, starts_at__gt=now)
     return coming.order_by("starts_at").values_list("starts_at", flat=True).first()
-
-
-def known_pages() -> list[tuple[str, str]]:
-    """Return name and path of the pages to show, without those that this build has not."""
-    pages = []
-    for name, target in PAGES:
-        try:
-            pages.append((name, target if target.startswith("/") else reverse(target)))
-        except NoReverseMatch:
-            continue
-    return pages
 
 
 def raise_open_files() -> None:
