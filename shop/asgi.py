@@ -13,6 +13,7 @@ from seckill.lane import Lane
 from shop.resilience.parent import exit_with_parent
 from shop.resilience.worker_pool import WorkerPool
 from shop.resilience.wsgi_bridge import WSGIBridge
+from shop.site.faults import bilingual_page
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -43,7 +44,7 @@ class Application:
             pool = WorkerPool(
                 settings.PAGE_THREADS, settings.PAGE_QUEUE_MAX, settings.PAGE_WAIT_SECONDS, name="page"
             )
-            self._bridge = WSGIBridge(django_application, pool=pool)
+            self._bridge = WSGIBridge(django_application, pool=pool, page=bilingual_page)
             self._lane = Lane(self._bridge)
         return self._lane
 

@@ -12,11 +12,12 @@ import io
 import json
 import sys
 import tempfile
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import IO, Any, cast
 from urllib.parse import unquote_to_bytes
 
-from shop.resilience.errors import BadRequest, ShopError
+from shop.resilience.errors import BadRequest, ShopError, error_body
 from shop.resilience.worker_pool import WorkerPool
 from shop.resilience.wsgi_exchange import Exchange, ResponseBroken
 
@@ -202,8 +203,9 @@ class WSGIBridge:
         return message
 
     async def _answer(self, scope: Scope, send: Send, error: ShopError) -> None:
+        request_id = uuid.uuid4().hex
         if scope["path"].startswith("/api/"):
-            shape = {"code": error.code, "message": str(error.message), "extra": error.extra}
+            shape = error_body(error, request_id=request_id)
             body, kind = json.dumps(shape, ensure_ascii=False).encode(), b"application/json"
         else:
             body, kind = self._page(error).encode(), b"text/html; charset=utf-8"
@@ -211,6 +213,7 @@ class WSGIBridge:
             (b"content-type", kind),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
+            (b"x-request-id", request_id.encode()),
         ]
         if error.retry_after_seconds is not None:
             headers.append((b"retry-after", b"%d" % error.retry_after_seconds))

@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.views import defaults
 
@@ -77,3 +80,22 @@ def _json(error: errors.ShopError) -> JsonResponse:
     return JsonResponse(
         body, status=error.status, json_dumps_params={"ensure_ascii": False, "separators": (",", ":")}
     )
+
+
+_BRIDGE_MESSAGES: dict[int, Any] = {
+    400: _("The request cannot be understood."),
+    408: _("The request took too long to arrive. Try again."),
+    413: _("What you sent is too large."),
+    500: _("Something went wrong."),
+    503: _("Very many people are here at this moment. Try again shortly."),
+}
+
+
+def bilingual_page(error: errors.ShopError) -> str:
+    """Return a small page in both languages, for a refusal before Django could learn which one is wanted."""
+    message = _BRIDGE_MESSAGES.get(error.status, _BRIDGE_MESSAGES[500])
+    paragraphs = []
+    for language, _name in settings.LANGUAGES:
+        with translation.override(language):
+            paragraphs.append(format_html('<p lang="{}">{}</p>', language, message))
+    return f'<!doctype html><meta charset="utf-8"><title>{error.status}</title>{"".join(paragraphs)}\n'

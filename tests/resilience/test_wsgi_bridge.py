@@ -189,7 +189,9 @@ def test_bridge_answers_400_to_a_broken_chunk(bridge, broken):
     with bridge.dial(head, broken) as connection:
         response = whole(connection)
     assert response.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(response.partition(b"\r\n\r\n")[2]) == {
+    refusal = json.loads(response.partition(b"\r\n\r\n")[2])
+    assert len(refusal["extra"].pop("request_id")) == 32
+    assert refusal == {
         "code": "malformed",
         "message": "The request body is incomplete or broken.",
         "extra": {},
@@ -228,7 +230,7 @@ def test_bridge_answers_503_when_the_queue_is_full(bridge):
     assert json.loads(body) == {
         "code": "busy",
         "message": "Too many are asking at this moment. Try again shortly.",
-        "extra": {},
+        "extra": {"request_id": headers["X-Request-Id"]},
     }
     assert (page_status, page_headers["Retry-After"]) == (503, "1")
     assert page_headers["Content-Type"] == "text/html; charset=utf-8"

@@ -9,7 +9,9 @@ from rest_framework.test import APIClient
 
 from orders.api import views
 from shop.accounts.models import User
+from shop.resilience.errors import Unavailable
 from shop.site.api import exception_handler
+from shop.site.faults import bilingual_page
 
 
 def raising(error: Exception) -> Any:
@@ -54,3 +56,9 @@ def test_a_page_without_its_database_is_503_and_says_when_to_come_back(
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert "We will be back in a moment" in answer.content.decode()
+
+
+def test_a_refusal_before_django_is_told_in_both_languages() -> None:
+    page = bilingual_page(Unavailable())
+    assert '<p lang="zh-hans">' in page
+    assert '<p lang="en">Very many people are here at this moment. Try again shortly.</p>' in page
