@@ -45,6 +45,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 BATCH_MAX = 128
 WAIT_SECONDS = 4.0  # for a place in a call; below the store's time-out, so a waiter is never told twice
 WAITING_MAX = 20_000
+BODY_SECONDS = 10.0  # for a body of some bytes; a client that is slower holds a connection, nothing else
 _PREFIX = f"{answers.API}/"
 _RESERVE = re.compile(rf"{answers.API}/campaigns/({CampaignIdConverter.regex})/reservations/")
 _LIVE = re.compile(rf"{answers.API}/campaigns/({CampaignIdConverter.regex})/live/")
@@ -108,7 +109,7 @@ class Lane:
         headers = _headers(scope)
         try:
             answer = await self._admit(memory, headers, receive)
-        except Disconnected:
+        except (Disconnected, TimeoutError):
             answer = self._refused(Malformed(), headers)
         except ShopError as error:
             answer = self._refused(error, headers)
@@ -119,7 +120,11 @@ class Lane:
         gate = self.gate
         user_id = gate.credentials(headers.authorization, campaign_id=memory.campaign_id)
         key = key_check(headers.idempotency_key)
-        quantity = quantity_read(content_type=headers.content_type, body=await _body(receive))
+        if headers.doubled:
+            raise Malformed
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _body(receive)
+        quantity = quantity_read(content_type=headers.content_type, body=body)
         now = time.monotonic()
         gate.check_rate(user_id, now)
         gate.check_campaign(memory, user_id, now)
@@ -139,8 +144,10 @@ class Lane:
             campaign_id, raw = reservation_id_parse(scope["seckill"])
             user_id = self.gate.credentials(headers.authorization, campaign_id=campaign_id)
             packed = await self._records.submit((campaign_id, user_id), time.monotonic() + WAIT_SECONDS)
+            if isinstance(packed, Exception):
+                raise packed
         except (ValueError, redis.RedisError):
-            return False
+            return False  # the view behind answers for a server that cannot
         except ShopError as error:
             await _send(send, self._refused(error, headers), headers)
             return True
@@ -247,7 +254,7 @@ class Lane:
             self._background.add(task)
             task.add_done_callback(self._background.discard)
 
-    async def _records_call(self, items: list[tuple[int, int]]) -> list[bytes | None]:
+    async def _records_call(self, items: list[tuple[int, int]]) -> list[bytes | Exception | None]:
         commands = [("HGET", keys.users_key(campaign_id), user_id) for campaign_id, user_id in items]
         return await self._store.commands(commands)
 
@@ -260,6 +267,7 @@ class Headers:
         "_cookie",
         "authorization",
         "content_type",
+        "doubled",
         "idempotency_key",
         "request_id",
     )
@@ -267,11 +275,16 @@ class Headers:
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
         self.authorization = self.content_type = self._accept_language = self._cookie = ""
         self.idempotency_key: str | None = None
+        self.doubled = (
+            False  # one of the two that decide was sent twice: readers would differ on which counts
+        )
         offered = None
         for name, value in raw:
             if name == b"authorization":
+                self.doubled = self.doubled or bool(self.authorization)
                 self.authorization = value.decode("latin-1")
             elif name == b"idempotency-key":
+                self.doubled = self.doubled or self.idempotency_key is not None
                 self.idempotency_key = value.decode("latin-1")
             elif name == b"content-type":
                 self.content_type = value.decode("latin-1")

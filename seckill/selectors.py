@@ -1,8 +1,9 @@
 """Reads for pages, API and staff: campaigns, live numbers, what became of a reservation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import redis
 from django.db.models import QuerySet
@@ -57,14 +58,27 @@ def _published() -> QuerySet[Campaign]:
 
 def campaign_live(*, campaign_id: int, now: datetime) -> LiveNumbers:
     """Return units left with their age; unknown numbers are a paused sale."""
-    fields = ("left", "phase")
-    try:
-        left, phase = sale_store().client.hmget(keys.campaign_key(campaign_id), fields)
-    except redis.RedisError:
-        left, phase = None, None
+    return campaigns_live(campaign_ids=[campaign_id], now=now)[campaign_id]
+
+
+def campaigns_live(*, campaign_ids: Sequence[int], now: datetime) -> dict[int, LiveNumbers]:
+    """Return the live numbers of several campaigns, read in one round trip."""
     as_of_ms = int(now.timestamp() * 1000)
-    if left is None or phase is None:
+    commands = [("HMGET", keys.campaign_key(campaign_id), "left", "phase") for campaign_id in campaign_ids]
+    try:
+        answers = sale_store().commands(commands) if commands else []
+    except redis.RedisError:
+        answers = [None] * len(commands)
+    return {
+        campaign_id: _live(answer, as_of_ms)
+        for campaign_id, answer in zip(campaign_ids, answers, strict=True)
+    }
+
+
+def _live(answer: object, as_of_ms: int) -> LiveNumbers:
+    if not isinstance(answer, list) or None in answer:
         return LiveNumbers(None, as_of_ms, "paused")
+    left, phase = answer
     return LiveNumbers(int(left), as_of_ms, phase.decode())
 
 
@@ -97,9 +111,20 @@ def reservation_status(*, reservation_id: str, user_id: int) -> ReservationStatu
     if record := scripts.record_find(packed, raw):
         return status_of_record(campaign_id, record)
     order = Order.objects.filter(reservation_id=reservation_id, user_id=user_id).first()
-    if order is None:
-        raise ReservationNotFound
-    return status_of_order(order)
+    if order is not None:
+        return status_of_order(order)
+    if _keys_are_lost(campaign_id):
+        raise Paused
+    raise ReservationNotFound
+
+
+def _keys_are_lost(campaign_id: int) -> bool:
+    """Tell whether a campaign that should have keys has none: then no record proves nothing."""
+    expected = _published().exclude(sale__phase=SalePhase.CLOSED).filter(pk=campaign_id).exists()
+    try:
+        return expected and not sale_store().client.exists(keys.campaign_key(campaign_id))
+    except redis.RedisError as error:
+        raise SaleUnavailable from error
 
 
 def reservations_of_user(*, user_id: int, limit: int = 100) -> list[ReservationStatus]:
@@ -132,11 +157,14 @@ def _open_records(user_id: int) -> Iterable[ReservationStatus]:
     if not campaigns:
         return
     try:
-        commands = [("HGET", keys.users_key(campaign_id), user_id) for campaign_id in campaigns]
+        commands: list[tuple[Any, ...]] = [("HGET", keys.users_key(pk), user_id) for pk in campaigns]
+        commands += [("EXISTS", keys.campaign_key(campaign_id)) for campaign_id in campaigns]
         answers = sale_store().commands(commands)
     except redis.RedisError as error:
         raise SaleUnavailable from error
-    for campaign_id, packed in zip(campaigns, answers, strict=True):
+    if 0 in answers[len(campaigns) :] or any(isinstance(answer, Exception) for answer in answers):
+        raise SaleUnavailable  # keys are lost or damaged: an empty list would be a lie
+    for campaign_id, packed in zip(campaigns, answers[: len(campaigns)], strict=True):
         for record in reversed(scripts.records_unpack(packed)):
             yield status_of_record(campaign_id, record)
 

@@ -32,7 +32,11 @@ class Application:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        await self._started()(scope, receive, send)
+        lane = self._started()
+        if scope["type"] == "http" and scope["path"] == "/livez":
+            await _livez(send)  # the loop turns: that must be told even while every page thread is held
+            return
+        await lane(scope, receive, send)
 
     def _started(self) -> Lane:
         if self._lane is None:
@@ -60,6 +64,17 @@ class Application:
                     await self._bridge.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+async def _livez(send: Send) -> None:
+    body = b'{"status": "ok"}'
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 application = Application()

@@ -1,6 +1,7 @@
 """Bodies of the orders API. Money is text with its currency; ids travel as text; times are UTC."""
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -91,7 +92,12 @@ class OrderOutput(serializers.ModelSerializer):
 class PayInput(serializers.Serializer):
     """What the sandbox shall play; other providers know no choice."""
 
-    outcome = serializers.ChoiceField(choices=SandboxOutcome.choices, default=SandboxOutcome.SUCCESS)
+    outcome = serializers.ChoiceField(
+        choices=SandboxOutcome.choices,
+        default=SandboxOutcome.SUCCESS,
+        # Without the input, which may be anything.
+        error_messages={"invalid_choice": _("This is not a valid choice.")},
+    )
 
 
 class PayOutput(serializers.Serializer):

@@ -114,6 +114,9 @@ class SandboxProvider:
         return [Delivery(after_seconds, body, headers)] * times
 
 
+_REFERENCE = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
+
+
 def _notice(body: bytes) -> Notice:
     """Return what the signed body says.
 
@@ -129,7 +132,7 @@ def _notice(body: bytes) -> Notice:
         raise CallbackMalformed from error
     if not isinstance(reference, str) or not isinstance(currency, str) or not isinstance(amount, str):
         raise CallbackMalformed
-    if not _AMOUNT.fullmatch(amount):
+    if not _AMOUNT.fullmatch(amount) or not _REFERENCE.fullmatch(reference):
         raise CallbackMalformed
     return Notice(reference, succeeded, Decimal(amount), currency)
 

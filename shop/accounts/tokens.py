@@ -65,7 +65,10 @@ def _base64url(text: str) -> bytes:
     :raises ValueError: it is spelt otherwise
     """
     padded = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4)
-    return binascii.a2b_base64(padded, strict_mode=True)
+    raw = binascii.a2b_base64(padded, strict_mode=True)
+    if binascii.b2a_base64(raw, newline=False) != padded:
+        raise ValueError(text)  # spare bits that are not zero
+    return raw
 
 
 # base64url's two letters become base64's; base64's own become what no strict decoder takes.

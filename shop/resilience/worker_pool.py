@@ -79,7 +79,7 @@ class WorkerPool(Executor):
         if threads < 1 or queue_max < 0 or max_wait_seconds <= 0:
             raise ValueError("threads >= 1, queue_max >= 0 and max_wait_seconds > 0 are needed")
         self._thread_count, self._unfinished_max = threads, threads + queue_max
-        self._max_wait_seconds = max_wait_seconds
+        self.max_wait_seconds = max_wait_seconds
         self._name = name
         self._waiting: deque[tuple[float, Job]] = deque()
         self._wakeups: SimpleQueue[bool] = SimpleQueue()  # True: look at _waiting; False: end
@@ -112,7 +112,7 @@ class WorkerPool(Executor):
             if self._unfinished >= self._unfinished_max:
                 raise PoolFull
             self._unfinished += 1
-            self._waiting.append((now + self._max_wait_seconds, job))
+            self._waiting.append((now + self.max_wait_seconds, job))
             self._wakeups.put(True)
             if not self._threads:
                 self._start_threads()

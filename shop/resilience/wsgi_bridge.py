@@ -12,6 +12,7 @@ import io
 import json
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import IO, Any, cast
@@ -138,6 +139,10 @@ class WSGIBridge:
             await self._answer(scope, send, error)
             return
         self._count(1)
+        # Threads that hang must not hold up the refusal of what waits behind them.
+        overdue = asyncio.get_running_loop().call_later(
+            self.pool.max_wait_seconds + 0.01, lambda: self.pool.poll(time.monotonic())
+        )
         try:
             await exchange.relay(receive, send)
         except ResponseBroken as broken:
@@ -146,6 +151,7 @@ class WSGIBridge:
             cause = broken.__cause__
             await self._answer(scope, send, cause if isinstance(cause, ShopError) else ServerFault())
         finally:
+            overdue.cancel()
             self._count(-1)
 
     def _count(self, change: int) -> None:

@@ -1,12 +1,14 @@
 """The API's one exception handler and its cursor pages."""
 
 import logging
+import re
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions, pagination
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
@@ -65,6 +67,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     exc = _as_drf(exc)
     headers = {}
     exc = database_unavailable(exc) or exc
+    if isinstance(exc, RecursionError):
+        exc = exceptions.ParseError()  # JSON nested deeper than the parser goes
     if isinstance(exc, exceptions.APIException):
         if auth_header := getattr(exc, "auth_header", None):
             headers["WWW-Authenticate"] = auth_header
@@ -77,6 +81,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return Response(errors.error_body(exc, request_id=request_id_get()), status=exc.status, headers=headers)
 
 
+_POSITION = re.compile(r"[0-9]{1,18}", re.ASCII)
+
+
 class CursorPages(pagination.CursorPagination):
     """`{"results", "next", "previous"}`; `limit` 20 by default, at most 100."""
 
@@ -84,3 +91,17 @@ class CursorPages(pagination.CursorPagination):
     page_size_query_param = "limit"
     max_page_size = 100
     ordering = "-id"
+
+    def decode_cursor(self, request: Request) -> Any:
+        """Return the cursor of the request.
+
+        :raises rest_framework.exceptions.NotFound: it is none of ours
+        """
+        cursor = super().decode_cursor(request)
+        if (
+            cursor is not None
+            and cursor.position is not None
+            and not _POSITION.fullmatch(str(cursor.position))
+        ):
+            raise exceptions.NotFound
+        return cursor

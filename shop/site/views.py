@@ -5,7 +5,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from seckill.page_state import Headline, campaign_panel
+from seckill.page_state import Headline, campaign_panels
 from seckill.selectors import campaigns_public
 from shop.catalog.selectors import products_home
 
@@ -16,7 +16,7 @@ HOME_PRODUCTS = 8
 def home(request: HttpRequest) -> HttpResponse:
     """Render the home page: live campaigns first, then upcoming and just ended ones, then a few products."""
     now = timezone.now()
-    cards = [campaign_panel(campaign=row, user_id=None, now=now) for row in campaigns_public(now=now)]
+    cards = campaign_panels(campaigns=campaigns_public(now=now), now=now)
     upcoming = [card for card in cards if card.headline is Headline.STARTS_SOON]
     ended = [card for card in cards if card.headline is Headline.ENDED]
     context = {

@@ -13,6 +13,7 @@ import redis
 import uvloop
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
+from django.db import close_old_connections
 
 from seckill.conservation import conservation
 from shop.resilience.errors import ShopError
@@ -141,6 +142,7 @@ def judge(options: Options, target: Target, sent: Sent, before: frozenset[str]) 
     """Wait until everything is decided, then check it against Valkey and the database."""
     _say(options, "waiting until every reservation is decided …")
     history = sent.recorder.history
+    close_old_connections()  # the database may have been restarted meanwhile
     try:
         facts = _facts(options, target, history, before)
     except (DatabaseError, redis.RedisError, ShopError, OSError) as error:

@@ -250,7 +250,7 @@ def test_signed_bytes_that_are_no_message_are_refused(raw):
 
 def test_a_payment_that_was_never_started_is_not_found():
     body, headers = SANDBOX.callback_make(
-        reference="unheard of", succeeded=True, amount=PRICE, currency="CNY", now=NOW
+        reference="unheard-of", succeeded=True, amount=PRICE, currency="CNY", now=NOW
     )
 
     with pytest.raises(PaymentNotFound):

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from orders.models import Sale
 from seckill import keys
+from seckill.lane import Headers
 from seckill.models import Campaign
 from seckill.services.reconciliation import server_id
 from seckill.store import SaleStore, unverified_store
@@ -306,3 +307,35 @@ def test_doors_answer_generated_requests_alike(sale: ValkeyServer, seed: int) ->
 
 def test_server_time_has_the_form_of_rfc_3339(sale: ValkeyServer) -> None:
     assert re.search(rb'"server_time":"2026-01-01T00:00:00.000Z"', both(sale, [reserve(SALE)])[0].body)
+
+
+@pytest.mark.parametrize("name", [b"idempotency-key", b"authorization"])
+def test_lane_takes_no_header_twice(name: bytes) -> None:
+    """Readers would differ on which one counts, so neither does."""
+    assert Headers([(name, b"one"), (name, b"other")]).doubled
+    assert not Headers([(name, b"one"), (b"cookie", b"other")]).doubled
+
+
+def test_status_of_a_campaign_whose_keys_are_lost_is_paused_and_not_missing(sale: ValkeyServer) -> None:
+    reservation_id = both(sale, [reserve(SALE)])[0].json["reservation_id"]
+    path = f"/api/v1/seckill/reservations/{reservation_id}/"
+    poll = Call("GET", path, {"authorization": reserve(SALE).headers["authorization"]})
+
+    def before(number: int) -> None:
+        client = unverified_store().client
+        if number == 1:
+            client.delete(keys.campaign_key(SALE), keys.users_key(SALE))
+
+    replies = both(sale, [reserve(SALE), poll], before=before)
+    assert [(reply.status, reply.code) for reply in replies] == [(202, "queued"), (503, "seckill.paused")]
+
+
+def test_damaged_record_is_unavailable_and_no_fault(sale: ValkeyServer) -> None:
+    path = f"/api/v1/seckill/reservations/{SALE}-{'a' * 26}/"
+    poll = Call("GET", path, {"authorization": reserve(SALE).headers["authorization"]})
+
+    def before(_: int) -> None:
+        unverified_store().client.set(keys.users_key(SALE), "damaged")
+
+    reply = both(sale, [poll], before=before)[0]
+    assert (reply.status, reply.code) == (503, "seckill.unavailable")

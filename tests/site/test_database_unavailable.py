@@ -1,5 +1,6 @@
 """What the API answers while its database is away."""
 
+from base64 import b64encode
 from typing import Any, NoReturn
 
 import pytest
@@ -10,6 +11,7 @@ from rest_framework.test import APIClient
 from orders.api import views
 from shop.accounts.models import User
 from shop.resilience.errors import Unavailable
+from shop.settings import base
 from shop.site.api import exception_handler
 from shop.site.faults import bilingual_page
 
@@ -62,3 +64,38 @@ def test_a_refusal_before_django_is_told_in_both_languages() -> None:
     page = bilingual_page(Unavailable())
     assert '<p lang="zh-hans">' in page
     assert '<p lang="en">Very many people are here at this moment. Try again shortly.</p>' in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("position", ["p=abc", "p=%00", "p=" + "9" * 30])
+def test_cursor_that_is_none_of_ours_is_not_found(position: str) -> None:
+    client = APIClient()
+    client.force_authenticate(User.objects.create_user("ada", "ada@example.com", "flash-demo-2031"))
+    cursor = b64encode(position.encode()).decode()
+    assert client.get("/api/v1/orders/", {"cursor": cursor}).json()["code"] == "not_found"
+
+
+@pytest.mark.django_db
+def test_json_that_is_nested_too_deeply_is_malformed() -> None:
+    answer = APIClient().post("/api/v1/accounts/register/", "[" * 5_000, content_type="application/json")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+@pytest.mark.django_db
+def test_pages_and_log_in_go_on_without_the_cache(settings: Any) -> None:
+    options = base.CACHES["sessions"]["OPTIONS"]
+    settings.CACHES = {
+        name: {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": "unix:///nobody/listens.sock?db=0",
+            "OPTIONS": options,
+        }
+        for name in ("default", "sessions")
+    }
+    User.objects.create_user("ada", "ada@example.com", "flash-demo-2031")
+    client = Client()
+
+    answer = client.post("/en/account/login/", {"username": "ada", "password": "flash-demo-2031"})
+
+    assert answer.status_code == 302
+    assert client.get("/en/orders/").status_code == 200
