@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -45,3 +46,8 @@ def should_profile(request: HttpRequest) -> bool:
     if request.path.startswith(_UNPROFILED):
         return False
     return random.uniform(0, 100) < float(settings.SILK_PERCENT)  # noqa: S311  a sample, not a secret
+
+
+def may_see_profiles(user: Any) -> bool:
+    """Return whether the user may open silk: recorded queries hold session keys and addresses, so no mere role may."""
+    return bool(user.is_active and user.is_staff and user.is_superuser)

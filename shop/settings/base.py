@@ -8,7 +8,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from shop.observability.logging_config import logging_config
-from shop.observability.profiler import should_profile
+from shop.observability.profiler import may_see_profiles, should_profile
 from shop.settings.sockets import server_urls
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -246,9 +246,10 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-# ---- profiler: staff only; on in development, a sampled share elsewhere ------------------------------------
+# ---- profiler: superusers only; on in development, a sampled share elsewhere ------------------------------------
 SILKY_AUTHENTICATION = True
 SILKY_AUTHORISATION = True
+SILKY_PERMISSIONS = may_see_profiles
 SILK_PERCENT = env.float("SILK_PERCENT", default=0)  # share of requests that are recorded
 SILKY_INTERCEPT_FUNC = should_profile
 SILKY_MAX_RECORDED_REQUESTS = 2_000

@@ -1,5 +1,7 @@
 """Who may read the process's metrics, and what stands in them."""
 
+from typing import Any
+
 import pytest
 from django.test import Client, RequestFactory, override_settings
 
@@ -45,3 +47,15 @@ def test_profiler_records_the_configured_share(percent: float, path: str, record
 )
 def test_profiler_stays_off_the_hot_path(path: str) -> None:
     assert should_profile(RequestFactory().get(path)) is False
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("superuser", "status"), [(True, 200), (False, 403)])
+def test_profiles_are_for_superusers_alone(
+    client: Client, django_user_model: type[Any], superuser: bool, status: int
+) -> None:
+    user = django_user_model.objects.create_user(
+        "ada", "ada@example.com", "x", is_staff=True, is_superuser=superuser
+    )
+    client.force_login(user)
+    assert client.get("/ops/silk/").status_code == status
