@@ -123,6 +123,15 @@ def block_write(path: Path, text: str) -> None:
     path.write_text(before + text + rest.split(BLOCK_END, 1)[1])
 
 
+def _without_json_path(words: Sequence[str]) -> str:
+    """Return the command for the page: where one machine put its report is of no use to a reader."""
+    kept = list(words)
+    while "--json" in kept:
+        at = kept.index("--json")
+        del kept[at : at + 2]
+    return " ".join(["python -m bench", *(word for word in kept if not word.startswith("--json="))])
+
+
 def main(words: Sequence[str]) -> int:
     """Measure, print, and return the exit code."""
     options = _options(words)
@@ -140,7 +149,7 @@ def main(words: Sequence[str]) -> int:
         report = {"command": command, "facts": facts, "rows": rows}
         options.json.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     if options.write:
-        block_write(options.write, block(bench.rows, facts, command))
+        block_write(options.write, block(bench.rows, facts, _without_json_path(words)))
     return 1 if bench.failed else 0
 
 

@@ -11,9 +11,8 @@ from itertools import product
 from typing import Protocol
 
 VERSION = 1
-_MEMBER = struct.Struct(
-    ">16sQH"
-)  # reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua writes it
+# Reservation 16 bytes, user id 8, units 2; seckill/lua/reserve.lua takes it and writes it to the outbox.
+_MEMBER = struct.Struct(">16sQH")
 _RECORD_HEAD = struct.Struct(">BQQQI")  # version, entry id (ms, seq), sale, epoch
 NUMBER_LENGTH = 16
 # RFC 4648 base32 in lower case, two letters (10 bits) at a time.
@@ -148,9 +147,14 @@ def members_unpack(packed: bytes) -> tuple[Member, ...]:
     return tuple(Member(*fields) for fields in _MEMBER.iter_unpack(packed))
 
 
+def member_pack(reservation: bytes, user_id: int, units: int) -> bytes:
+    """Return the 26 bytes of one reservation, as `reserve.lua` takes it and the outbox carries it."""
+    return _MEMBER.pack(reservation, user_id, units)
+
+
 def members_pack(members: Sequence[Member]) -> bytes:
     """Return the packed form of `members`."""
-    return b"".join(_MEMBER.pack(m.reservation, m.user_id, m.units) for m in members)
+    return b"".join(member_pack(m.reservation, m.user_id, m.units) for m in members)
 
 
 def record_encode(entry_id: str, sale_id: int, epoch: int, packed: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from orders.events import reservation_id_parse
+from orders.events import member_pack, reservation_id_parse
 from seckill import answers, keys, scripts
 from seckill.admission import (
     BODY_MAX_BYTES,
@@ -129,7 +129,7 @@ class Lane:
         gate.check_rate(user_id, now)
         gate.check_campaign(memory, user_id, now)
         raw = reservation_bytes(salt=memory.salt, user_id=user_id, key=key)
-        item = (memory.campaign_id, user_id, scripts.member_pack(raw, user_id, quantity))
+        item = (memory.campaign_id, user_id, member_pack(raw, user_id, quantity))
         try:
             code, now_ms = await self._reserve.submit(item, now + WAIT_SECONDS)
         except Exception as error:

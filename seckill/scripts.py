@@ -17,7 +17,6 @@ from orders.events import Entry, Outcome, reservation_id_parse
 from seckill import keys
 
 _FOLDER = Path(__file__).parent / "lua"
-_MEMBER = struct.Struct(">16sQH")
 _RECORD = struct.Struct(">16sHBBI")
 RECORDS_MAX = 20  # records a user and campaign
 
@@ -109,11 +108,6 @@ def script(name: str) -> Script:
 @lru_cache(maxsize=4096)
 def _four_keys(campaign_id: int) -> tuple[str, str, str, str]:
     return (keys.shard_key(), keys.campaign_key(campaign_id), keys.users_key(campaign_id), keys.outbox_key())
-
-
-def member_pack(reservation: bytes, user_id: int, units: int) -> bytes:
-    """Return the 26 bytes of one reservation, as `reserve.lua` takes it and the outbox carries it."""
-    return _MEMBER.pack(reservation, user_id, units)
 
 
 def reserve_call(campaign_id: int, requests: Sequence[tuple[int, bytes]]) -> Call:

@@ -7,6 +7,7 @@ from functools import cache
 import redis
 from django.conf import settings
 
+from orders.events import member_pack
 from seckill import keys, scripts
 from seckill.admission import (
     Reservation,
@@ -61,7 +62,7 @@ def reservation_create(*, campaign_id: int, user_id: int, quantity: int, key: st
         raise Paused
     gate.check_campaign(memory, user_id, now)
     raw = reservation_bytes(salt=memory.salt, user_id=user_id, key=key)
-    code, now_ms = _ask(gate, memory, user_id, scripts.member_pack(raw, user_id, quantity))
+    code, now_ms = _ask(gate, memory, user_id, member_pack(raw, user_id, quantity))
     return reservation_of(campaign_id, raw, code, now_ms)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from orders.events import Entry
+from orders.events import Entry, member_pack
 from orders.models import HOLDING, Order, Sale, SalePhase
 from orders.services import place
 from seckill import keys, outbox, scripts
@@ -78,7 +78,7 @@ class OpenSale:
 
     def reserve(self, *requests: tuple[int, bytes, int]) -> ReserveReply:
         """Send one batch of (user id, 16 bytes, units) through the real script."""
-        pairs = [(user_id, scripts.member_pack(raw, user_id, units)) for user_id, raw, units in requests]
+        pairs = [(user_id, member_pack(raw, user_id, units)) for user_id, raw, units in requests]
         answer = self.store.run([scripts.reserve_call(self.pk, pairs)])[0]
         assert not isinstance(answer, Exception), answer
         return scripts.reserve_reply(answer)

@@ -84,6 +84,16 @@ def nobody_listens() -> Iterator[None]:
 
 
 @contextmanager
+def server_emptied(server: ValkeyServer) -> Iterator[ValkeyServer]:
+    """Give a server without data to a process that has learnt nothing yet, and see commits meanwhile."""
+    server.clear()
+    sale_store().close()
+    reservations.process_gate.cache_clear()
+    with commits_seen():
+        yield server
+
+
+@contextmanager
 def commits_seen() -> Iterator[None]:
     """Run what waits for a commit when each service's own transaction ends, inside the test's that is rolled back.
 

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from orders import signals
 from orders.errors import OrderNotPending, OrderNotRefundable, PayWindowOver
-from orders.events import Decided, Entry, Outcome, members_pack, record_decode, record_encode
+from orders.events import Decided, Entry, Outcome, member_pack, members_pack, record_decode, record_encode
 from orders.models import Order, Payment, PaymentStatus, Sale, SalePhase
 from orders.services import place
 from orders.services.endings import order_cancel, orders_expire
@@ -135,7 +135,7 @@ class World:
             key = str(self.random.randrange(KEYS))
             raw = reservation_bytes(salt=bytes(self.campaign.salt), user_id=user.pk, key=key)
             asked.append((user.pk, raw, self.random.choice((1, 1, 2))))
-        requests = [(user_id, scripts.member_pack(raw, user_id, units)) for user_id, raw, units in asked]
+        requests = [(user_id, member_pack(raw, user_id, units)) for user_id, raw, units in asked]
         ids = [place.reservation_id_text(self.campaign.pk, raw) for _, raw, _ in asked]
         answer = self.store.run([scripts.reserve_call(self.campaign.pk, requests)])[0]
         codes = scripts.reserve_reply(answer).codes

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from orders.events import Entry, Outcome, reservation_id_text
+from orders.events import Entry, Outcome, member_pack, reservation_id_text
 from seckill import keys, outbox, scripts
 from seckill.scripts import MoveCode, Record, RecordState, ReserveReply
 from seckill.store import SaleStore
@@ -80,7 +80,7 @@ class Rig:
 
     def reserve(self, *requests: tuple[int, str, int]) -> ReserveReply:
         """Send one batch of (user, reservation's letter, units)."""
-        pairs = [(user, scripts.member_pack(rid(letter), user, units)) for user, letter, units in requests]
+        pairs = [(user, member_pack(rid(letter), user, units)) for user, letter, units in requests]
         return scripts.reserve_reply(self.run(scripts.reserve_call(CAMPAIGN, pairs)))
 
     def confirm(self, *outcomes: Outcome, entry: Entry | None = None) -> list[MoveCode]:

@@ -24,12 +24,10 @@ from seckill.services.campaigns import (
     campaign_pause,
     campaign_resume,
 )
-from seckill.services.reservations import process_gate
 from seckill.settler import Settler
-from seckill.store import sale_store
 from tests.orders.rows import user_make
 from tests.seckill.campaign_drafts import draft, ledger, reserve
-from tests.seckill.live_sale import LiveSale, commits_seen, nobody_listens
+from tests.seckill.live_sale import LiveSale, nobody_listens, server_emptied
 from tests.services.valkey import ValkeyServer
 
 pytestmark = pytest.mark.django_db
@@ -37,11 +35,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def server(valkey_server: ValkeyServer) -> Iterator[ValkeyServer]:
-    valkey_server.clear()
-    sale_store().close()
-    process_gate.cache_clear()
-    with commits_seen():
-        yield valkey_server
+    with server_emptied(valkey_server) as emptied:
+        yield emptied
 
 
 @pytest.fixture

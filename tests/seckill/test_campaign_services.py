@@ -31,14 +31,13 @@ from seckill.services.campaigns import (
     campaign_publish,
     campaign_update,
 )
-from seckill.services.reservations import process_gate
 from seckill.settler import Settler
-from seckill.store import sale_store, unverified_store
+from seckill.store import unverified_store
 from shop.catalog.errors import InsufficientStock
 from shop.catalog.models import Product, StockEntry
 from tests.orders.rows import product_make, user_make
 from tests.seckill.campaign_drafts import draft, keys_of, ledger, reserve, stock, values
-from tests.seckill.live_sale import LiveSale, commits_seen
+from tests.seckill.live_sale import LiveSale, server_emptied
 from tests.services.valkey import ValkeyServer
 
 pytestmark = pytest.mark.django_db
@@ -46,11 +45,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def server(valkey_server: ValkeyServer) -> Iterator[ValkeyServer]:
-    valkey_server.clear()
-    sale_store().close()
-    process_gate.cache_clear()
-    with commits_seen():
-        yield valkey_server
+    with server_emptied(valkey_server) as emptied:
+        yield emptied
 
 
 @pytest.fixture
